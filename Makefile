@@ -1,0 +1,77 @@
+# The front door; `make help` lists what it opens.
+PYTHON ?= python3
+PORT ?= 8000
+URL ?= http://127.0.0.1:$(PORT)/init
+STAGE ?= dev
+BIN := .venv/bin
+# Fixed: the packaged template must not depend on where it is made.
+export AWS_DEFAULT_REGION ?= eu-central-1
+
+.DEFAULT_GOAL := help
+.PHONY: help run phone test test-engine check bench package audit lock format
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 14
+
+run: .venv/.local ## start everything on http://127.0.0.1:8000, with demo data (PORT=, DYNAMODB_ENDPOINT=)
+	@PORT=$(PORT) $(BIN)/python -m local.serve
+
+phone: .venv/.local ## a simulated phone (CODE="1234 5678 9012" URL= SOURCE=127.0.0.x MAC=)
+	@$(BIN)/python -m local.phone --url "$(URL)" $(if $(CODE),--code "$(CODE)") \
+		$(if $(SOURCE),--source "$(SOURCE)") $(if $(MAC),--mac "$(MAC)")
+
+test: .venv/.dev ## all tests, with branch coverage of the rules, the storage and the roles
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+
+test-engine: .venv/.dev .engine/DynamoDBLocal.jar ## the storage, roles and race tests on AWS's DynamoDB Local
+	$(BIN)/python -m pytest -n 2 -m engine --engine=.engine
+
+check: .venv/.dev ## everything that must hold before a commit; ends with the tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) test
+
+bench: .venv/.dev .engine/DynamoDBLocal.jar ## measure cold starts and handlers against bare botocore, as ratios
+	$(BIN)/python -m benchmarks
+
+package: .venv/.dev ## what CloudFormation deploys, in build/ (STAGE=dev or prod)
+	rm -rf build
+	$(BIN)/chalice package --stage $(STAGE) --merge-template infra/resources.json build
+
+audit: .venv/.dev ## look up the locked requirements in the database of known vulnerabilities
+	$(BIN)/pip-audit --require-hashes -r requirements-local.txt
+
+format: .venv/.dev ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: .venv/.dev ## compile requirements*.in to hash-locked requirements*.txt
+	@for name in requirements requirements-local requirements-dev; do \
+		$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+			--no-header --no-emit-index-url --no-annotate $$name.in -o $$name.txt || exit 1; \
+	done
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv .venv
+
+.venv/.local: .venv/bin/python requirements-local.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-local.txt
+	@touch $@
+
+.venv/.dev: .venv/.local requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# AWS's DynamoDB Local, as it is published in an npm package; checked before it is used.
+ENGINE := amplify-dynamodb-simulator-2.9.30
+ENGINE_SHA512 := xTeeRLvzEfqyd5lh3bH4c0kHvSHHmmhD5ZDsHFKAQ5g2Zl6JqlFdutaQhCLHzxEp6Ry1o7TB6niIoXuQAnSewQ==
+.engine/DynamoDBLocal.jar:
+	mkdir -p .engine
+	cd .engine && npm pack --silent amplify-dynamodb-simulator@2.9.30
+	test "$$(openssl dgst -sha512 -binary .engine/$(ENGINE).tgz | base64 -w0)" = "$(ENGINE_SHA512)"
+	tar -xzf .engine/$(ENGINE).tgz -C .engine --strip-components=2 package/emulator
+	rm .engine/$(ENGINE).tgz
+	touch $@

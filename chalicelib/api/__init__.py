@@ -1,0 +1,1 @@
+"""HTTP: a blueprint per audience; parse, one call to a role, render."""

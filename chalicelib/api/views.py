@@ -1,0 +1,256 @@
+"""What every view has in common: the call it gets, and what becomes of its errors.
+
+A view parses, makes one call and renders; the clock, the source address, our own URL and the
+error table are here, so that no view can forget them.
+"""
+
+import functools
+import json
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from chalice.app import Blueprint, Request, Response
+
+from chalicelib import observability, settings
+from chalicelib.api import problems
+from chalicelib.core import scripts
+from chalicelib.core.errors import (
+    DialtoneError,
+    Fault,
+    InvalidRequestError,
+    LimitReachedError,
+    NotSignedInError,
+    RequestTooLargeError,
+    StoreUnavailableError,
+)
+from chalicelib.core.rate_limits import source_of
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from chalicelib.identity import Person
+
+MAX_QUERY_LENGTH = 4_096
+MAX_BODY_LENGTH = 65_536
+MAX_LIST_LIMIT = 100
+DEFAULT_LIST_LIMIT = 50
+
+View = Callable[..., Response]
+_Model = TypeVar("_Model", bound="BaseModel")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, as views see it.
+
+    Args:
+        now: the server's clock.
+    """
+
+    request: Request
+    now: datetime
+
+    @cached_property
+    def source(self) -> str:
+        """Who is calling, for limits: see rate_limits.source_of."""
+        return source_of(str(self.request.context.get("identity", {}).get("sourceIp", "")))
+
+    @cached_property
+    def base_url(self) -> str:
+        """Our own URL, from the settings or from API Gateway, never from the Host header."""
+        context = self.request.context
+        own = f"https://{context.get('domainName')}/{context.get('stage')}"
+        return settings.current().public_url or own
+
+    @cached_property
+    def came_in_clear(self) -> bool:
+        """Tell whether the request came over plain HTTP although we have a secure URL."""
+        scheme = str(self.request.headers.get("x-forwarded-proto", "https"))
+        return scheme == "http" and self.base_url.startswith("https:")
+
+    @cached_property
+    def query(self) -> Mapping[str, str]:
+        """The query, names in lower case, the last of equal names."""
+        given = self.request.query_params
+        return {name.lower(): given[name] for name in given} if given else {}
+
+    @cached_property
+    def bearer(self) -> str:
+        """The token of the Authorization header.
+
+        Raises:
+            NotSignedInError: there is none.
+        """
+        scheme, _, token = str(self.request.headers.get("authorization", "")).partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise NotSignedInError("no bearer token")
+        return token.strip()
+
+    @cached_property
+    def person(self) -> "Person":
+        """The signed-in caller.
+
+        Raises:
+            NotSignedInError: there is none.
+        """
+        from chalicelib import identity
+
+        return identity.authenticate(self.request.headers.get("authorization"), self.now)
+
+    def body(self, model: type[_Model]) -> _Model:
+        """Read the JSON body.
+
+        Raises:
+            InvalidRequestError: it is no JSON, or not of this shape; with every fault, by field.
+        """
+        from pydantic import ValidationError
+
+        try:
+            return model.model_validate_json(self.request.raw_body)
+        except ValidationError as error:
+            faults = [
+                Fault(".".join(str(part) for part in found["loc"]), found["msg"])
+                for found in error.errors(include_input=False, include_url=False)
+            ]
+            raise InvalidRequestError(*faults) from None
+
+    def page(self) -> tuple[int, str | None]:
+        """Read `limit` and `cursor` of a list.
+
+        Raises:
+            InvalidRequestError: either is malformed.
+        """
+        faults = []
+        text = self.query.get("limit", str(DEFAULT_LIST_LIMIT))
+        is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_LIST_LIMIT))
+        if not is_number or not 1 <= int(text) <= MAX_LIST_LIMIT:
+            faults.append(Fault("limit", f"a whole number from 1 to {MAX_LIST_LIMIT}"))
+        after = None
+        try:
+            if "cursor" in self.query:
+                after = urlsafe_b64decode(self.query["cursor"]).decode("ascii")
+        except ValueError:
+            faults.append(Fault("cursor", "not a cursor of this list"))
+        if faults:
+            raise InvalidRequestError(*faults)
+        return int(text), after
+
+
+class Views(Blueprint):
+    """A blueprint whose views get a Call and cannot let an error escape."""
+
+    def __init__(
+        self, name: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        """Name the module; the clock is the server's."""
+        super().__init__(name)
+        self._clock = clock
+
+    def route(self, path: str, **options: Any) -> Callable[[View], View]:  # noqa: ANN401 - Chalice's
+        """Register a view whose errors become problem+json."""
+        return self._registered(path, problems.problem_of, options)
+
+    def script(self, path: str) -> Callable[[View], View]:
+        """Register a view for phones: always 200 and something a phone can live with."""
+        return self._registered(path, _script_of, {"methods": ["GET"]})
+
+    def _registered(
+        self, path: str, answer_error: Callable[[Exception], Response], options: dict[str, Any]
+    ) -> Callable[[View], View]:
+        register = super().route(path, **options)
+
+        def wrap(view: View) -> View:
+            @functools.wraps(view)
+            def answered(**parameters: str) -> Response:
+                request, now = self.current_request, self._clock()
+                started = time.perf_counter()
+                try:
+                    _check_size(request)
+                    answer = view(Call(request, now), **parameters)
+                except DialtoneError as error:
+                    answer = answer_error(error)
+                except Exception as error:  # noqa: BLE001 - the last line: logged, and a fixed text
+                    observability.logger().exception("defect")
+                    answer = answer_error(error)
+                _log(request, answer, time.perf_counter() - started)
+                return answer
+
+            registered: View = register(answered)
+            return registered
+
+        return wrap
+
+
+def document(body: Mapping[str, Any], status: int = 200) -> Response:
+    """Answer with JSON; times become RFC 3339."""
+    return Response(
+        body=json.dumps(body, default=_json_value),
+        status_code=status,
+        headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
+    )
+
+
+def nothing() -> Response:
+    """Answer that it is done."""
+    return Response(body="", status_code=204, headers={"Cache-Control": "no-store"})
+
+
+def script(text: str) -> Response:
+    """Answer with an update script."""
+    return Response(
+        body=text,
+        status_code=200,
+        headers={"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"},
+    )
+
+
+def listing(items: list[dict[str, Any]], next_after: str | None) -> Response:
+    """Answer with a page of a list."""
+    cursor = urlsafe_b64encode(next_after.encode()).decode() if next_after else None
+    return document({"items": items, "next": cursor})
+
+
+def _script_of(error: Exception) -> Response:
+    if isinstance(error, LimitReachedError):
+        return script(scripts.comment("too many attempts, come back later"))
+    if isinstance(error, StoreUnavailableError):
+        return script(scripts.comment("not available for a moment, come back later"))
+    if isinstance(error, InvalidRequestError):
+        return script(scripts.comment("not understood: " + "; ".join(_texts(error))))
+    return script(scripts.comment("something went wrong on our side, come back later"))
+
+
+def _texts(error: InvalidRequestError) -> list[str]:
+    return [f"{fault.field} {fault.message}" for fault in error.faults]
+
+
+def _check_size(request: Request) -> None:
+    query: Mapping[str, str] = request.query_params or {}
+    if sum(len(name) + len(query[name]) for name in query) > MAX_QUERY_LENGTH:
+        raise RequestTooLargeError(Fault("query", f"at most {MAX_QUERY_LENGTH} characters"))
+    if len(request.raw_body) > MAX_BODY_LENGTH:
+        raise RequestTooLargeError(Fault("body", f"at most {MAX_BODY_LENGTH} bytes"))
+
+
+def _log(request: Request, answer: Response, seconds: float) -> None:
+    observability.logger().info(
+        "request",
+        extra={
+            "route": request.context.get("resourcePath"),
+            "method": request.method,
+            "status": answer.status_code,
+            "milliseconds": round(seconds * 1000, 1),
+            "request_id": request.context.get("requestId"),
+        },
+    )
+
+
+def _json_value(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    raise TypeError(f"{type(value).__name__} has no JSON form")

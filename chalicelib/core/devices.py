@@ -1,0 +1,171 @@
+"""Devices: hardware ids, what a phone tells of itself, who may take a phone over.
+
+It must not know how a device is stored or which jobs it gets (core/jobs.py).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from chalicelib.core.errors import Refusal
+
+UNUSED_TOKEN_SECONDS = 24 * 3600
+"""A device that has not used its token after this counts as released."""
+
+MAX_FACT_LENGTH = 200
+
+_SEPARATORS = re.compile(r"[-:.\s]")
+_HW_ID = re.compile(r"[0-9a-f]{12}")
+_NOBODY = frozenset({"0" * 12, "f" * 12})
+_BUILD = re.compile(r"[0-9A-Za-z._-]{1,32}")
+
+
+class State(StrEnum):
+    """Where a device stands, by what it reports and not by what was sent."""
+
+    REGISTERED = "registered"
+    UPDATING = "updating"
+    CURRENT = "current"
+    RELEASED = "released"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a phone tells of itself; empty where it did not say.
+
+    Args:
+        product: `IP232`.
+        version: the version line as sent.
+        prot, boot: build digits of the running firmware and boot code.
+        check: serial of the last script it finished.
+        local_ip: its address in its own network.
+    """
+
+    product: str = ""
+    version: str = ""
+    prot: str = ""
+    boot: str = ""
+    check: str = ""
+    local_ip: str = ""
+    name: str = ""
+    device_type: str = "PHONE"
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device as Devices keeps it.
+
+    Args:
+        hw_id: 12 lower-case hex digits.
+        domain, category, app, user: its assignment; empty once released.
+        code_id, code_fingerprint: the code that registered it.
+        registration_id: ULID of this assignment; the token is derived from it.
+        registered_from: the source that redeemed, in the form of rate_limits.source_of.
+        token_hash: SHA-256 of its token, empty once released.
+        token_used_at: when it first came back with its token.
+        confirmed: job type → id of the last job of that type it confirmed.
+        failures: job_id → reason it gave.
+        offered_at: since when an unconfirmed script has been out.
+    """
+
+    hw_id: str
+    state: State
+    domain: str = ""
+    category: str = ""
+    app: str = ""
+    user: str = ""
+    name: str = ""
+    product: str = ""
+    version: str = ""
+    device_type: str = "PHONE"
+    prot: str = ""
+    boot: str = ""
+    local_ip: str = ""
+    code_id: str = ""
+    code_fingerprint: str = ""
+    registration_id: str = ""
+    registered_at: datetime | None = None
+    registered_from: str = ""
+    token_hash: str = ""
+    token_version: int = 0
+    token_used_at: datetime | None = None
+    last_seen_at: datetime | None = None
+    offered_at: datetime | None = None
+    stuck_since: datetime | None = None
+    confirmed: Mapping[str, str] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    def is_free(self, now: datetime) -> bool:
+        """Tell whether any good code may have it: released, or its token unused for a day."""
+        if self.state is State.RELEASED or self.registered_at is None:
+            return True
+        unused_too_long = now >= self.registered_at + timedelta(seconds=UNUSED_TOKEN_SECONDS)
+        return self.token_used_at is None and unused_too_long
+
+
+def parse_hw_id(text: str | None) -> str | None:
+    """Read a hardware id as phones and people write it.
+
+    Args:
+        text: `00-90-33-3d-12-34`, `00:90:33:3D:12:34`, `0090333d1234`.
+
+    Returns:
+        12 lower-case hex digits, or None when it is no hardware id (all zeros and all ones are
+        none either).
+
+    Source: docs/update-client.md, placeholder `#m`.
+    """
+    hw_id = _SEPARATORS.sub("", text or "").lower()
+    return hw_id if _HW_ID.fullmatch(hw_id) and hw_id not in _NOBODY else None
+
+
+def parse_query_facts(query: Mapping[str, str]) -> Facts:
+    """Read the facts that an update client appends to its URL.
+
+    Args:
+        query: parameter names in lower case → value.
+
+    Source: docs/update-client.md, placeholders `#t`, `#h` (`IP232-30-00-af`), `#i`, and the
+    parameters that the phone appends by itself.
+    """
+    product = query.get("type") or query.get("hwid", "").split("-")[0]
+    return Facts(
+        product=_fact(product),
+        version=_fact(query.get("ver", "")),
+        prot=_build(query.get("prot", "")),
+        boot=_build(query.get("boot", "")),
+        check=_build(query.get("check", "")),
+        local_ip=_fact(query.get("ip") or query.get("localip", "")),
+    )
+
+
+def refusal_to_assign(
+    device: Device | None, domain: str, user: str, *, is_for_anyone: bool, now: datetime
+) -> Refusal | None:
+    """Tell why a good code may not take this device, or None if it may.
+
+    A known device changes hands only by a code of the same user, by an administrator's or rollout
+    code, or after release.
+
+    Args:
+        device: as it is now, None if it was never seen.
+        domain, user: what the code stands for.
+        is_for_anyone: the code is an administrator's or a rollout's.
+    """
+    if device is None or device.is_free(now):
+        return None
+    if device.domain != domain:
+        return Refusal.DEVICE_OF_ANOTHER_DOMAIN
+    if is_for_anyone or device.user == user:
+        return None
+    return Refusal.DEVICE_OF_ANOTHER_USER
+
+
+def _fact(text: str) -> str:
+    return "".join(char for char in text[:MAX_FACT_LENGTH] if char.isprintable()).strip()
+
+
+def _build(text: str) -> str:
+    return text if _BUILD.fullmatch(text) else ""

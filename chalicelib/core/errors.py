@@ -1,0 +1,131 @@
+"""Every failure the service can name; rendered for HTTP in api/problems.py and nowhere else.
+
+    DialtoneError
+    ├── InvalidRequestError        what came in is malformed: every fault, by field
+    │   └── RequestTooLargeError   refused before any work
+    ├── NotSignedInError           no identity, or one that does not hold
+    ├── NotAllowedError            a known caller without the right
+    ├── NotFoundError              nothing of that name for this caller
+    ├── CodeNotRedeemableError     unknown, expired, revoked or used: one answer for all
+    ├── ConflictError              it is not, or no longer, in the state that this needs
+    ├── DeviceElsewhereError       the device belongs to another domain or user
+    ├── LimitReachedError          too many attempts: come back later
+    └── StoreUnavailableError      the database or the vault is throttled or unreachable
+
+It must not know HTTP, DynamoDB or the phone's script language.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class DialtoneError(Exception):
+    """The root: everything below is expected, and mapped; everything else is a defect."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a request.
+
+    Args:
+        field: where it is, as the caller spelt it (`platform.type`); empty for the whole.
+        message: what is wrong with it, without repeating the value.
+    """
+
+    field: str
+    message: str
+
+
+class InvalidRequestError(DialtoneError):
+    """What came in is malformed; carries every fault at once."""
+
+    def __init__(self, *faults: Fault) -> None:
+        """Take the faults, at least one."""
+        super().__init__("; ".join(f"{fault.field}: {fault.message}" for fault in faults))
+        self.faults = faults
+
+
+class RequestTooLargeError(InvalidRequestError):
+    """The query or the body passes its limit; refused before it is read."""
+
+
+class NotSignedInError(DialtoneError):
+    """There is no identity, or it does not hold; the text says why, never what."""
+
+
+class NotAllowedError(DialtoneError):
+    """The caller is known and lacks the right."""
+
+
+class NotFoundError(DialtoneError):
+    """There is nothing of that name for this caller.
+
+    Args:
+        kind: the thing in the glossary's word (`category`, `code`, `device`, `domain`, `job`).
+    """
+
+    def __init__(self, kind: str) -> None:
+        """Remember the kind of thing; its name stays with the caller who sent it."""
+        super().__init__(f"unknown {kind}")
+        self.kind = kind
+
+
+class Refusal(StrEnum):
+    """Why a code was not redeemed: for its owner, the audit and metrics, never for the phone."""
+
+    MALFORMED = "malformed"
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    ALREADY_USED = "already used"
+    REPEATED_ELSEWHERE = "repeated from elsewhere"
+    DEVICE_OF_ANOTHER_USER = "device of another user"
+    DEVICE_OF_ANOTHER_DOMAIN = "device of another domain"
+    DEAD_TOKEN = "dead token"  # noqa: S105 - a reason, not a password
+
+
+class CodeNotRedeemableError(DialtoneError):
+    """The code is unknown, expired, revoked or used: the phone learns no more than that."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        """Keep the precise reason for those who may know it."""
+        super().__init__("the code cannot be redeemed")
+        self.refusal = refusal
+
+
+class ConflictError(DialtoneError):
+    """The thing is not, or no longer, in the state that this needs; the text says which."""
+
+
+class DeviceElsewhereError(DialtoneError):
+    """The code is good, but the device belongs to another domain or to another user."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        """Keep the precise reason for those who may know it."""
+        super().__init__("the device belongs elsewhere")
+        self.refusal = refusal
+
+
+class LimitReachedError(DialtoneError):
+    """Too many attempts.
+
+    Args:
+        limit: which limit, by its name in core/rate_limits.py.
+        retry_after_seconds: whole seconds until an attempt can succeed.
+    """
+
+    def __init__(self, limit: str, retry_after_seconds: int) -> None:
+        """Name the limit and the pause."""
+        super().__init__(f"limit {limit} reached")
+        self.limit = limit
+        self.retry_after_seconds = retry_after_seconds
+
+
+class StoreUnavailableError(DialtoneError):
+    """The database or the vault is throttled or unreachable; nothing is known to be lost."""
+
+    def __init__(self, what: str, retry_after_seconds: int = 5) -> None:
+        """Name what failed (an AWS error code or exception name, never its text)."""
+        super().__init__(f"store unavailable: {what}")
+        self.what = what
+        self.retry_after_seconds = retry_after_seconds

@@ -1,0 +1,72 @@
+"""Logs and metrics, and the last line of defence against secrets in them.
+
+It must not know what is logged; whoever logs passes names and handles, never a code or a token,
+and the redaction here is for what nobody thought of.
+"""
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from chalicelib import settings
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools import Logger
+
+NAMESPACE = "Dialtone"
+
+_SECRETS = (
+    (re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/-]+=*"), r"\1***"),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), "***"),
+    (
+        re.compile(
+            r"(?i)((?:device_token|token|password|provisioning-?code|code)(?:=|%3d|%253d))[^&\s\"'%]+"
+        ),
+        r"\1***",
+    ),
+    (re.compile(r"(?<![0-9A-Fa-f.:-])\d{4}([ -]?)\d{4}\1\d{4}(?![0-9A-Fa-f])"), "***"),
+)
+_FREE_TEXT = ("message", "exception")
+
+
+def redact(text: str) -> str:
+    """Mask whatever looks like a code, a token or a password in free text."""
+    for pattern, masked in _SECRETS:
+        text = pattern.sub(masked, text)
+    return text
+
+
+@cache
+def logger() -> "Logger":
+    """Return the logger: one JSON object a line on standard output, free text redacted."""
+    from aws_lambda_powertools import Logger
+    from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
+
+    class RedactingFormatter(LambdaPowertoolsFormatter):
+        """Powertools' JSON lines, free text masked."""
+
+        def serialize(self, log: Any) -> str:  # noqa: ANN401 - Powertools' own type
+            """Mask the free text of a line, then write it."""
+            for name in _FREE_TEXT:
+                if isinstance(log.get(name), str):
+                    log[name] = redact(log[name])
+            return super().serialize(log)
+
+    return Logger(
+        service="dialtone",
+        level=settings.current().log_level,
+        logger_formatter=RedactingFormatter(serialize_stacktrace=False),
+    )
+
+
+def count(metric: str, **dimensions: str) -> None:
+    """Count one event as an embedded metric; docs/operations.md lists them all.
+
+    Args:
+        dimensions: a few values each, never a name, an address or an id.
+    """
+    from aws_lambda_powertools.metrics import MetricUnit, single_metric
+
+    with single_metric(metric, MetricUnit.Count, 1, namespace=NAMESPACE) as written:
+        for name, value in dimensions.items():
+            written.add_dimension(name, value)

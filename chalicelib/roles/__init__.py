@@ -1,0 +1,1 @@
+"""The systems of the concept, a module each: what they do, in terms of core and storage."""

@@ -1,0 +1,124 @@
+"""Taking a code from somebody: every place that does so charges, refunds and refuses here.
+
+An attempt is paid for before the code is looked up and refunded after it succeeded, so parallel
+guesses cannot outrun the limit. It must not decide what a good code is good for.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NoReturn
+
+from chalicelib import observability, settings
+from chalicelib.core.codes import Code, Entry, State, refusal_of, refusal_to_repeat
+from chalicelib.core.devices import Device
+from chalicelib.core.errors import (
+    CodeNotRedeemableError,
+    DeviceElsewhereError,
+    LimitReachedError,
+    Refusal,
+    StoreUnavailableError,
+)
+from chalicelib.core.rate_limits import LimitName
+from chalicelib.storage import audit, devices, limits, redemptions, vault
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A code that somebody presents.
+
+    Args:
+        hw_id: of the phone.
+        source: in the form of rate_limits.source_of.
+    """
+
+    entry: Entry
+    hw_id: str
+    source: str
+
+
+@dataclass
+class Found:
+    """What a guess hit.
+
+    Args:
+        code: what lies behind it, None for a wrong code.
+        device: the phone that presents it, None if it was never seen.
+    """
+
+    code: Code | None
+    device: Device | None
+
+
+@contextmanager
+def charged(guess: Guess, now: datetime) -> Iterator[Found]:
+    """Charge an attempt, look the code up, and refund when the block ends well.
+
+    The very phone that redeemed a code may repeat it even when its source has nothing left.
+
+    Raises:
+        LimitReachedError: nothing left for this source.
+        StoreUnavailableError: throttled or unreachable.
+    """
+    limit = settings.current().limits[LimitName.GUESSES]
+    prints = vault.fingerprints(guess.entry.digits) if guess.entry.digits else []
+    try:
+        limits.reserve(limit, guess.source, now)
+    except LimitReachedError:
+        observability.count("LimitReached", limit=limit.name)
+        device = devices.find(guess.hw_id)
+        if device is None or device.code_fingerprint not in prints:
+            raise
+        yield Found(*redemptions.read(prints, guess.hw_id))
+        return
+    code, device = redemptions.read(prints, guess.hw_id) if prints else (None, None)
+    yield Found(code, device)
+    try:
+        limits.refund(limit, guess.source)
+    except StoreUnavailableError as error:
+        observability.logger().warning("attempt not refunded", extra={"why": error.what})
+
+
+def accept(found: Found, guess: Guess, now: datetime) -> Code:
+    """Accept a code that is pending, or that this very phone repeats in time.
+
+    Raises:
+        CodeNotRedeemableError: the one answer for every other.
+    """
+    if found.code is None:
+        refuse(found, guess, Refusal.UNKNOWN if guess.entry.digits else Refusal.MALFORMED, now)
+    elif found.code.state is State.REDEEMED:
+        why = refusal_to_repeat(found.code, found.device, guess.hw_id, guess.source, now)
+    else:
+        why = refusal_of(found.code, now)
+    if why is not None:
+        refuse(found, guess, why, now)
+    return found.code
+
+
+def refuse(found: Found, guess: Guess, why: Refusal, now: datetime) -> NoReturn:
+    """Refuse: the reason goes to the owner of the code, the audit trail and a metric.
+
+    Raises:
+        CodeNotRedeemableError: the one answer for every code that cannot be redeemed.
+        DeviceElsewhereError: the code is good, but not for this device.
+    """
+    observability.count("CodeRefused", reason=why)
+    if found.code is not None:
+        entry = audit.Entry(
+            domain=found.code.domain,
+            at=now,
+            action="code refused",
+            actor=guess.hw_id,
+            subject=found.code.code_id,
+            source=guess.source,
+            detail=why,
+        )
+        try:
+            redemptions.refuse(found.code, why, entry)
+        except StoreUnavailableError as error:
+            observability.logger().warning("refusal not recorded", extra={"why": error.what})
+    if why in {Refusal.DEVICE_OF_ANOTHER_USER, Refusal.DEVICE_OF_ANOTHER_DOMAIN}:
+        raise DeviceElsewhereError(why)
+    raise CodeNotRedeemableError(why)

@@ -1,0 +1,62 @@
+"""The central provisioning service: asks a new phone for its code and sends it to its Devices.
+
+It consumes nothing: a code is redeemed at Devices (roles/devices.py).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from chalicelib import observability
+from chalicelib.core import scripts
+from chalicelib.core.codes import Entry
+from chalicelib.core.devices import Facts
+from chalicelib.core.errors import CodeNotRedeemableError
+from chalicelib.roles import guesses
+from chalicelib.storage import sightings
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """A phone that asks where it belongs.
+
+    Args:
+        hw_id: 12 lower-case hex digits.
+        entry: what was typed, None for no code yet.
+        source: in the form of rate_limits.source_of.
+        secure_url: our https /init if the phone came in clear, else None.
+    """
+
+    hw_id: str
+    facts: Facts
+    entry: Entry | None
+    source: str
+    secure_url: str | None = None
+
+
+def answer(inquiry: Inquiry, now: datetime) -> str:
+    """Answer a new phone: the code form, or the way to its Devices.
+
+    Returns:
+        An update script.
+
+    Raises:
+        LimitReachedError: the source has nothing left.
+        StoreUnavailableError: throttled or unreachable.
+    """
+    if inquiry.entry is None:
+        sightings.note(sightings.Sighting(inquiry.hw_id, inquiry.facts, inquiry.source), now)
+        return scripts.code_form(inquiry.secure_url)
+    try:
+        return scripts.to_devices(_route(inquiry, inquiry.entry, now))
+    except CodeNotRedeemableError:
+        return scripts.code_form(inquiry.secure_url)
+
+
+def _route(inquiry: Inquiry, entry: Entry, now: datetime) -> str:
+    guess = guesses.Guess(entry, inquiry.hw_id, inquiry.source)
+    with guesses.charged(guess, now) as found:
+        code = guesses.accept(found, guess, now)
+        seen = sightings.Sighting(inquiry.hw_id, inquiry.facts, inquiry.source, code.fingerprint)
+        sightings.note(seen, now)
+    observability.count("PhoneRouted")
+    return code.devices_url

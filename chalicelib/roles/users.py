@@ -1,0 +1,265 @@
+"""Users: a person's own codes and phones, as Profile shows them.
+
+It must not know how a person signed in, nor what a phone does with its code.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ulid import ULID
+
+from chalicelib import observability, settings
+from chalicelib.core.codes import Code, Lifetime, State
+from chalicelib.core.errors import (
+    ConflictError,
+    NotAllowedError,
+    NotFoundError,
+    StoreUnavailableError,
+)
+from chalicelib.core.rate_limits import LimitName
+from chalicelib.storage import audit, codes, devices, domains, holdings, limits, users, vault
+from chalicelib.storage.connection import Refused, Transaction
+
+if TYPE_CHECKING:
+    from chalicelib.core.devices import Device
+    from chalicelib.identity import Person
+
+_MAX_COLLISIONS = 5
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A signed-in person as the service knows them."""
+
+    sip: str
+    name: str
+    domain: str
+    roles: tuple[str, ...]
+    may_add_phones: bool
+
+
+@dataclass(frozen=True)
+class IssuedCode:
+    """A new code, the only time that its digits are told to the person who asked."""
+
+    code: Code
+    digits: str
+
+
+@dataclass(frozen=True)
+class OwnCode:
+    """A code as its owner sees it, with the phone that redeemed it."""
+
+    code: Code
+    device: "Device | None"
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Who asks for something, from where and when.
+
+    Args:
+        source: in the form of rate_limits.source_of.
+        update_url: our URL for update clients, where phones go if the domain names no other.
+    """
+
+    person: "Person"
+    source: str
+    update_url: str
+    now: datetime
+
+
+def profile(person: "Person") -> Profile:
+    """Tell a person who they are; at first sign-in they become a user of their domain.
+
+    Raises:
+        NotAllowedError: their domain is not served here.
+        StoreUnavailableError: throttled or unreachable.
+    """
+    standing = users.find_standing(person.domain, person.sip)
+    if standing.domain is None:
+        raise NotAllowedError("the domain is not served here")
+    if standing.user is None:
+        users.put_new(users.User(person.domain, person.sip, name=person.name))
+    return Profile(
+        sip=person.sip,
+        name=person.name,
+        domain=person.domain,
+        roles=tuple(sorted(person.roles)),
+        may_add_phones=_may_add_phones(standing.user, standing.domain),
+    )
+
+
+def categories(person: "Person") -> list[domains.Category]:
+    """List the categories into which a person can add a phone."""
+    return [known for known in domains.categories(person.domain) if known.takes_phones]
+
+
+def issue_code(asking: Asking, category: str) -> IssuedCode:
+    """Issue a code for a phone of this person, valid for ten minutes.
+
+    Args:
+        category: a provisioning category for phones of their domain.
+
+    Raises:
+        NotAllowedError: they may not add phones.
+        NotFoundError: there is no such category for them.
+        LimitReachedError: too many codes in this hour.
+        StoreUnavailableError: throttled or unreachable.
+    """
+    person = asking.person
+    standing = users.find_standing(person.domain, person.sip, category)
+    if standing.domain is None or not _may_add_phones(standing.user, standing.domain):
+        raise NotAllowedError("this person may not add phones")
+    if standing.category is None or not standing.category.takes_phones:
+        raise NotFoundError("category")
+    limit = settings.current().limits[LimitName.ISSUES]
+    limits.reserve(limit, f"{person.domain}#{person.sip}", asking.now)
+    issued = _issue(asking, standing.domain, category)
+    observability.count("CodeIssued", lifetime=Lifetime.USER)
+    return issued
+
+
+def list_codes(person: "Person", limit: int, after: str | None) -> tuple[list[OwnCode], str | None]:
+    """List a person's codes, newest first.
+
+    Returns:
+        The codes, and where the next page begins.
+    """
+    page = holdings.list_codes(person.domain, person.sip, limit, after)
+    found = {code.fingerprint: code for code in codes.find_all(page.keys)}
+    own = [found[key] for key in page.keys if key in found and _is_own(found[key], person)]
+    phones = {
+        device.hw_id: device
+        for device in devices.find_all([code.hw_id for code in own if code.hw_id])
+    }
+    return [OwnCode(code, phones.get(code.hw_id)) for code in own], page.next_after
+
+
+def find_code(person: "Person", code_id: str) -> OwnCode:
+    """Find one of a person's codes.
+
+    Raises:
+        NotFoundError: it is not theirs, or long gone.
+    """
+    code = _own_code(person, code_id)
+    return OwnCode(code, devices.find(code.hw_id) if code.hw_id else None)
+
+
+def revoke_code(asking: Asking, code_id: str) -> None:
+    """Revoke a code that is still open; revoking it again changes nothing.
+
+    Raises:
+        NotFoundError: it is not theirs, or long gone.
+        ConflictError: it has been redeemed.
+        StoreUnavailableError: throttled or unreachable.
+    """
+    code = _own_code(asking.person, code_id)
+    if code.state is State.PENDING:
+        transaction = Transaction()
+        codes.revoke(transaction, code)
+        audit.add(transaction, _entry(asking, "code revoked", code_id))
+        try:
+            transaction.commit()
+        except Refused:
+            code = _own_code(asking.person, code_id)
+    if code.state is State.REDEEMED:
+        raise ConflictError("the code has been redeemed")
+
+
+def list_phones(
+    person: "Person", limit: int, after: str | None
+) -> tuple[list["Device"], str | None]:
+    """List a person's phones by hardware id.
+
+    Returns:
+        The phones, and where the next page begins.
+    """
+    page = holdings.list_phones(person.domain, person.sip, limit, after)
+    found = {device.hw_id: device for device in devices.find_all(page.keys)}
+    own = [found[key] for key in page.keys if key in found and _has_phone(person, found[key])]
+    return own, page.next_after
+
+
+def release_phone(asking: Asking, hw_id: str) -> None:
+    """Give a phone up: its token dies, it shows the code form, and anybody with a code may have it.
+
+    Raises:
+        NotFoundError: it is not theirs.
+        ConflictError: it changed hands at this moment.
+        StoreUnavailableError: throttled or unreachable.
+    """
+    device = devices.find(hw_id)
+    if device is None or not _has_phone(asking.person, device):
+        raise NotFoundError("device")
+    transaction = Transaction()
+    devices.release(transaction, device)
+    holdings.drop_phone(transaction, device)
+    audit.add(transaction, _entry(asking, "device released", hw_id))
+    try:
+        transaction.commit()
+    except Refused:
+        raise ConflictError("the device changed hands at this moment") from None
+    observability.count("DeviceReleased")
+
+
+def _issue(asking: Asking, domain: domains.Domain, category: str) -> IssuedCode:
+    for _ in range(_MAX_COLLISIONS):
+        digits = vault.new_code()
+        fingerprint, *older = vault.fingerprints(digits)
+        code_id = str(ULID.from_datetime(asking.now))
+        expires_at = asking.now + timedelta(seconds=Lifetime.USER.seconds)
+        code = Code(
+            fingerprint=fingerprint,
+            code_id=code_id,
+            state=State.PENDING,
+            domain=domain.domain,
+            category=category,
+            app=next(iter(domain.phone_apps), ""),
+            lifetime=Lifetime.USER,
+            owner=asking.person.sip,
+            devices_url=domain.devices_url or asking.update_url,
+            issued_at=asking.now,
+            expires_at=expires_at,
+            purge_at=expires_at,
+            sealed_code=vault.seal(digits, f"code {code_id}"),
+        )
+        transaction = Transaction()
+        codes.issue(transaction, code, older, asking.now)
+        holdings.put_code(transaction, code)
+        audit.add(transaction, _entry(asking, "code issued", code_id))
+        try:
+            transaction.commit()
+        except Refused:
+            observability.count("CodeCollided")
+            continue
+        return IssuedCode(code, digits)
+    raise StoreUnavailableError("no free code")
+
+
+def _may_add_phones(user: users.User | None, domain: domains.Domain) -> bool:
+    if user is None or user.may_add_phones is None:
+        return domain.may_add_phones
+    return user.may_add_phones
+
+
+def _own_code(person: "Person", code_id: str) -> Code:
+    fingerprint = holdings.find_code(person.domain, person.sip, code_id)
+    found = codes.find_all([fingerprint]) if fingerprint else []
+    if not found or found[0].code_id != code_id:
+        raise NotFoundError("code")
+    return found[0]
+
+
+def _is_own(code: Code, person: "Person") -> bool:
+    return (code.domain, code.owner) == (person.domain, person.sip)
+
+
+def _has_phone(person: "Person", device: "Device") -> bool:
+    return (device.domain, device.user) == (person.domain, person.sip)
+
+
+def _entry(asking: Asking, action: str, subject: str) -> audit.Entry:
+    person = asking.person
+    return audit.Entry(person.domain, asking.now, action, person.sip, subject, asking.source)

@@ -1,0 +1,120 @@
+"""Settings: the only reader of the environment, once, at first use.
+
+It must not open anything or know what a setting is used for.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+
+from chalicelib.core.rate_limits import Limit, LimitName
+
+TABLES = (
+    "codes",
+    "holdings",
+    "devices",
+    "domains",
+    "jobs",
+    "users",
+    "audit",
+    "sightings",
+    "limits",
+)
+"""The tables that the code of this deployment uses, by concept."""
+
+
+def _default_tables() -> Mapping[str, str]:
+    return {concept: f"dialtone-{concept}" for concept in TABLES}
+
+
+def _default_limits() -> Mapping[LimitName, Limit]:
+    return {
+        LimitName.GUESSES: Limit(LimitName.GUESSES, burst=10, interval_ms=60_000),
+        LimitName.ISSUES: Limit(LimitName.ISSUES, burst=10, interval_ms=360_000),
+        LimitName.SIGHTINGS: Limit(LimitName.SIGHTINGS, burst=1_000, interval_ms=1_000),
+    }
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that differs between deployments; docs/operations.md says what each is for.
+
+    Args:
+        tables: concept → table name (`CODES_TABLE` …).
+        limits: name → limit (`GUESSES_BURST`, `GUESSES_INTERVAL_SECONDS` …).
+        dynamodb_endpoint: another engine than AWS's, empty for AWS.
+        public_url: our own base URL without a final slash, empty: as API Gateway names it.
+        code_key_secret, vault_key_secret: ARNs; empty: the keys are in `keys_file`.
+        issuer, audience: whose ID tokens count, and for whom they must be made.
+        sip_claim, domain_claim, roles_claim: names of the claims.
+        audit_days: how long the audit trail is kept.
+    """
+
+    tables: Mapping[str, str] = field(default_factory=_default_tables)
+    limits: Mapping[LimitName, Limit] = field(default_factory=_default_limits)
+    dynamodb_endpoint: str = ""
+    public_url: str = ""
+    code_key_secret: str = ""
+    vault_key_secret: str = ""
+    keys_file: str = ""
+    issuer: str = ""
+    audience: str = ""
+    sip_claim: str = "sip"
+    domain_claim: str = "domain"
+    roles_claim: str = "roles"
+    audit_days: int = 365
+    log_level: str = "INFO"
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """Read settings from environment variables; what is not set keeps its default.
+
+    Raises:
+        ValueError: a number is none.
+    """
+    plain = Settings()
+    texts = {
+        name: environment[name.upper()]
+        for name in (
+            "dynamodb_endpoint",
+            "public_url",
+            "code_key_secret",
+            "vault_key_secret",
+            "keys_file",
+            "issuer",
+            "audience",
+            "sip_claim",
+            "domain_claim",
+            "roles_claim",
+            "log_level",
+        )
+        if environment.get(name.upper())
+    }
+    if "public_url" in texts:
+        texts["public_url"] = texts["public_url"].rstrip("/")
+    return Settings(
+        tables={
+            concept: environment.get(f"{concept.upper()}_TABLE", name)
+            for concept, name in plain.tables.items()
+        },
+        limits={name: _limit(environment, limit) for name, limit in plain.limits.items()},
+        audit_days=int(environment.get("AUDIT_DAYS", plain.audit_days)),
+        **texts,
+    )
+
+
+def _limit(environment: Mapping[str, str], plain: Limit) -> Limit:
+    name = plain.name.upper()
+    seconds = environment.get(f"{name}_INTERVAL_SECONDS")
+    return Limit(
+        plain.name,
+        burst=int(environment.get(f"{name}_BURST", plain.burst)),
+        interval_ms=int(float(seconds) * 1000) if seconds else plain.interval_ms,
+    )
+
+
+@cache
+def current() -> Settings:
+    """Tell the settings of this process."""
+    return read(os.environ)

@@ -1,0 +1,60 @@
+"""The audit table: who did what, when, from where; one immutable item per event.
+
+No code, token or password goes in: a code is named by its code_id.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pynamodb.attributes import TTLAttribute, UnicodeAttribute, UTCDateTimeAttribute
+from ulid import ULID
+
+from chalicelib import settings
+from chalicelib.storage.connection import Item, Transaction
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One event.
+
+    Args:
+        domain: whose trail it belongs to.
+        action: what happened (`code redeemed`, `code refused`, `device released`).
+        actor: sip of the person or hw_id of the phone.
+        subject: the code_id or hw_id that it happened to.
+        source: where from, in the form of rate_limits.source_of.
+        detail: a refusal's reason, empty for none.
+    """
+
+    domain: str
+    at: datetime
+    action: str
+    actor: str
+    subject: str
+    source: str
+    detail: str = ""
+
+
+class AuditItem(Item):
+    """One event; docs/data-model.md, audit."""
+
+    concept = "audit"
+    domain_month = UnicodeAttribute(hash_key=True)
+    entry_id = UnicodeAttribute(range_key=True)
+    domain = UnicodeAttribute()
+    at = UTCDateTimeAttribute()
+    action = UnicodeAttribute()
+    actor = UnicodeAttribute()
+    subject = UnicodeAttribute()
+    source = UnicodeAttribute()
+    detail = UnicodeAttribute(null=True)
+    purge_at = TTLAttribute()
+
+
+def add(write: Transaction, entry: Entry) -> None:
+    """Add an event to the transaction that makes it true."""
+    item = AuditItem.of(entry)
+    item.domain_month = f"{entry.domain}#{entry.at:%Y-%m}"
+    item.entry_id = str(ULID.from_datetime(entry.at))
+    item.purge_at = entry.at + timedelta(days=settings.current().audit_days)
+    write.put("audit", item)

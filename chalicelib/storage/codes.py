@@ -1,0 +1,96 @@
+"""The codes table: provisioning codes by fingerprint.
+
+It must not decide who may redeem what; it writes under the conditions that make it happen once.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from pynamodb.attributes import TTLAttribute, UnicodeAttribute, UTCDateTimeAttribute
+
+from chalicelib.core.codes import KEEP_REDEEMED_SECONDS, Code, Lifetime, State
+from chalicelib.core.errors import Refusal
+from chalicelib.storage.connection import EnumAttribute, Item, Transaction, batch_get
+
+
+class CodeItem(Item):
+    """One code; docs/data-model.md, codes."""
+
+    concept = "codes"
+    fingerprint = UnicodeAttribute(hash_key=True)
+    code_id = UnicodeAttribute()
+    state = EnumAttribute(State)
+    domain = UnicodeAttribute()
+    category = UnicodeAttribute()
+    app = UnicodeAttribute(null=True)
+    lifetime = EnumAttribute(Lifetime)
+    owner = UnicodeAttribute(null=True)
+    rollout_id = UnicodeAttribute(null=True)
+    devices_url = UnicodeAttribute()
+    issued_at = UTCDateTimeAttribute()
+    expires_at = UTCDateTimeAttribute()
+    purge_at = TTLAttribute()
+    sealed_code = UnicodeAttribute(null=True)
+    redeemed_at = UTCDateTimeAttribute(null=True)
+    redeemed_from = UnicodeAttribute(null=True)
+    hw_id = UnicodeAttribute(null=True)
+    reason = UnicodeAttribute(null=True)
+
+
+def issue(write: Transaction, code: Code, older_fingerprints: Iterable[str], now: datetime) -> None:
+    """Add a new code to a transaction, so that no open code is ever overwritten.
+
+    Args:
+        older_fingerprints: of the same digits under older versions of the key.
+        now: an item past its `purge_at` counts as absent, for TTL deletes late.
+    """
+    is_absent = CodeItem.fingerprint.does_not_exist() | (CodeItem.purge_at < now)
+    write.put("code", CodeItem.of(code), is_absent)
+    for fingerprint in older_fingerprints:
+        write.check("older code", CodeItem, fingerprint, is_absent)
+
+
+def redeem(write: Transaction, code: Code, hw_id: str, source: str, now: datetime) -> None:
+    """Add the redemption to a transaction: once, and before `expires_at` by our clock."""
+    write.update(
+        "code",
+        CodeItem(code.fingerprint),
+        [
+            CodeItem.state.set(State.REDEEMED),
+            CodeItem.hw_id.set(hw_id),
+            CodeItem.redeemed_at.set(now),
+            CodeItem.redeemed_from.set(source),
+            CodeItem.purge_at.set(now + timedelta(seconds=KEEP_REDEEMED_SECONDS)),
+            CodeItem.sealed_code.remove(),
+            CodeItem.reason.remove(),
+        ],
+        (CodeItem.state == State.PENDING)
+        & (CodeItem.code_id == code.code_id)
+        & (CodeItem.expires_at > now),
+    )
+
+
+def revoke(write: Transaction, code: Code) -> None:
+    """Add the end of a pending code to a transaction."""
+    write.update(
+        "code",
+        CodeItem(code.fingerprint),
+        [CodeItem.state.set(State.REVOKED), CodeItem.sealed_code.remove()],
+        (CodeItem.state == State.PENDING) & (CodeItem.code_id == code.code_id),
+    )
+
+
+def note_refusal(write: Transaction, code: Code, refusal: Refusal) -> None:
+    """Add to a transaction what the owner of a code should know of a refused attempt."""
+    write.update(
+        "code",
+        CodeItem(code.fingerprint),
+        [CodeItem.reason.set(refusal)],
+        CodeItem.code_id == code.code_id,
+    )
+
+
+def find_all(fingerprints: Iterable[str]) -> list[Code]:
+    """Read codes consistently, in no order; those that are gone are left out."""
+    keys = [(fingerprint,) for fingerprint in fingerprints]
+    return [item.to(Code) for item in batch_get((CodeItem, keys))[CodeItem]]

@@ -1,0 +1,311 @@
+"""The one connection to DynamoDB: every table, every call, every AWS failure passes here.
+
+One botocore client serves all tables, for making one costs more than a request. It must not know
+what any table holds.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from functools import cache
+from typing import Any, Self, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+from pynamodb.attributes import Attribute, MapAttribute
+from pynamodb.connection import Connection
+from pynamodb.connection.table import TableConnection
+from pynamodb.constants import STRING
+from pynamodb.exceptions import TransactWriteError, VerboseClientError
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
+from pynamodb.models import Model
+from pynamodb.transactions import TransactWrite
+
+from chalicelib import settings
+from chalicelib.core.errors import StoreUnavailableError
+
+MAX_CONFLICT_RETRIES = 5
+MAX_BATCH_KEYS = 100
+_PAUSE_SECONDS = 0.02
+_CONFLICT = "TransactionConflict"
+_CONDITION_FAILED = "ConditionalCheckFailed"
+_UNAVAILABLE = frozenset(
+    {
+        "InternalServerError",
+        "ProvisionedThroughputExceeded",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ServiceUnavailable",
+        "ThrottlingError",
+        "ThrottlingException",
+        "TransactionInProgressException",
+    }
+)
+_T = TypeVar("_T")
+_E = TypeVar("_E", bound=Enum)
+
+
+class SharedConnection(Connection):
+    """PynamoDB's connection with one client for all, and AWS's failures turned into ours."""
+
+    pause: Callable[[float], None] = staticmethod(time.sleep)
+
+    def _make_api_call(self, operation_name: str, operation_kwargs: dict[str, Any]) -> Any:  # noqa: ANN401 - PynamoDB's signature
+        """Make one call; a conflict between transactions is tried again with jitter.
+
+        Raises:
+            StoreUnavailableError: throttled, unreachable, or in conflict after five more tries.
+            ClientError: anything else that DynamoDB says, for the caller who expects it.
+        """
+        for attempt in range(MAX_CONFLICT_RETRIES + 1):
+            try:
+                return super()._make_api_call(operation_name, operation_kwargs)
+            except ClientError as error:
+                codes = _codes_of(error)
+                if codes & _UNAVAILABLE:
+                    raise StoreUnavailableError(min(codes & _UNAVAILABLE)) from error
+                if not codes & {_CONFLICT, f"{_CONFLICT}Exception"}:
+                    raise
+                if _CONDITION_FAILED in codes:
+                    raise
+            except BotoCoreError as error:
+                raise StoreUnavailableError(type(error).__name__) from error
+            if attempt < MAX_CONFLICT_RETRIES:
+                self.pause_after(attempt)
+        raise StoreUnavailableError(_CONFLICT)
+
+    def pause_after(self, attempt: int) -> None:
+        """Wait with jitter, longer after each attempt (0, 1, …)."""
+        self.pause(random.uniform(0, _PAUSE_SECONDS * 2**attempt))  # noqa: S311 - jitter
+
+
+def _codes_of(error: ClientError) -> set[str]:
+    codes = {error.response.get("Error", {}).get("Code", "")}
+    reasons = getattr(error, "cancellation_reasons", ())
+    return codes | {reason.code for reason in reasons if reason is not None}
+
+
+@cache
+def _connect() -> SharedConnection:
+    endpoint = settings.current().dynamodb_endpoint
+    connection = SharedConnection(
+        host=endpoint or None,
+        connect_timeout_seconds=1,
+        read_timeout_seconds=2,
+        max_retry_attempts=2,
+        max_pool_connections=64,
+    )
+    connection.client  # noqa: B018 - made now, under the lock, for making a client is not thread-safe
+    return connection
+
+
+_lock = threading.RLock()
+
+
+def shared() -> SharedConnection:
+    """Return the one connection of this process, made at first use."""
+    with _lock:
+        return _connect()
+
+
+def call(operation: str, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - DynamoDB's own JSON
+    """Make a call that PynamoDB has no word for.
+
+    Args:
+        operation: `UpdateItem`, …
+        arguments: as the DynamoDB API takes them.
+
+    Raises:
+        ClientError: botocore's own, with all that DynamoDB answered.
+        StoreUnavailableError: throttled or unreachable.
+    """
+    try:
+        return dict(shared().dispatch(operation, arguments))
+    except VerboseClientError as error:
+        if error.__cause__ is None:
+            raise
+        raise error.__cause__ from None
+
+
+def forget() -> None:
+    """Drop the connection, so that the next use reads the settings again; for tests and servers."""
+    with _lock:
+        _connect.cache_clear()
+        for item in Item.__subclasses__():
+            item._connection = None  # noqa: SLF001 - PynamoDB keeps it there
+
+
+class EnumAttribute(Attribute[_E]):
+    """A member of an enumeration, stored as its value."""
+
+    attr_type = STRING
+
+    def __init__(self, kind: type[_E], **arguments: Any) -> None:  # noqa: ANN401 - PynamoDB's own
+        """Take the enumeration and what every attribute takes."""
+        super().__init__(**arguments)
+        self._kind = kind
+
+    def serialize(self, value: _E) -> str:
+        """Write the member's value."""
+        return str(value.value)
+
+    def deserialize(self, value: str) -> _E:
+        """Read the member."""
+        return self._kind(value)
+
+
+class Item(Model):
+    """An item of one of our tables; subclasses name their concept, settings name the table."""
+
+    class Meta:
+        """What PynamoDB demands of every model."""
+
+        table_name = ""
+
+    concept: str = ""
+
+    @classmethod
+    def _get_connection(cls) -> TableConnection:
+        with _lock:
+            if cls._connection is None:
+                name = table_name(cls.concept)
+                meta = type("Meta", (Item.Meta,), {"table_name": name})
+                setattr(cls, "Meta", meta)  # noqa: B010 - each class has its own, types cannot say so
+                table = super()._get_connection()
+                shared().add_meta_table(table.get_meta_table())
+                table.connection = shared()
+            return cls._connection  # type: ignore[return-value]  # made above
+
+    @classmethod
+    def key_of(cls, *key: str) -> dict[str, Any]:
+        """Write a key as DynamoDB takes it."""
+        names = filter(None, (cls._hash_keyname, cls._range_keyname))
+        return {name: {"S": value} for name, value in zip(names, key, strict=True)}
+
+    @classmethod
+    def of(cls, facts: object) -> Self:
+        """Make the item of a core dataclass, member by member; empty texts are not stored."""
+        values = {member.name: getattr(facts, member.name) for member in fields(facts)}  # type: ignore[arg-type]
+        return cls(**{name: value for name, value in values.items() if value not in ("", None)})
+
+    def to(self, kind: type[_T]) -> _T:
+        """Make the core dataclass of this item; what is not stored keeps its default."""
+        stored = {}
+        for member in fields(kind):  # type: ignore[arg-type]
+            value = plain(getattr(self, member.name, None))
+            if value is not None:
+                stored[member.name] = value
+        return kind(**stored)
+
+
+def plain(value: object) -> object:
+    """Turn PynamoDB's map into a dict; anything else stays as it is."""
+    return dict(value.attribute_values) if isinstance(value, MapAttribute) else value
+
+
+def table_name(concept: str) -> str:
+    """Tell the name of a table by its concept (`codes`)."""
+    return settings.current().tables[concept]
+
+
+def batch_get(*wanted: tuple[type[Item], Iterable[tuple[str, ...]]]) -> dict[type[Item], list[Any]]:
+    """Read items of any tables consistently, in calls of at most 100 keys.
+
+    Args:
+        wanted: an item class and the keys wanted of it, hash key first.
+
+    Returns:
+        Item class → the items that exist, in no order.
+
+    Raises:
+        StoreUnavailableError: throttled, also in part, or unreachable.
+    """
+    found: dict[type[Item], list[Any]] = {kind: [] for kind, _ in wanted}
+    kinds = {table_name(kind.concept): kind for kind in found}
+    keys = [(kind, key) for kind, some in wanted for key in dict.fromkeys(some)]
+    for start in range(0, len(keys), MAX_BATCH_KEYS):
+        pending: dict[str, Any] = {}
+        for kind, key in keys[start : start + MAX_BATCH_KEYS]:
+            request = pending.setdefault(
+                table_name(kind.concept), {"ConsistentRead": True, "Keys": []}
+            )
+            request["Keys"].append(kind.key_of(*key))
+        for attempt in range(MAX_CONFLICT_RETRIES + 1):
+            answer = call("BatchGetItem", RequestItems=pending)
+            for name, items in answer["Responses"].items():
+                found[kinds[name]] += [kinds[name].from_raw_data(item) for item in items]
+            pending = answer.get("UnprocessedKeys", {})
+            if not pending:
+                break
+            shared().pause_after(attempt)
+        else:
+            raise StoreUnavailableError("UnprocessedKeys")
+    return found
+
+
+@dataclass(frozen=True)
+class Refused(Exception):  # noqa: N818 - a situation that callers handle, not a defect
+    """A transaction was refused by conditions; nothing was written.
+
+    Args:
+        items: name given to the write → the item as it is instead, or None if there is none.
+    """
+
+    items: Mapping[str, dict[str, Any] | None]
+
+
+class Transaction:
+    """Writes that happen all or not at all, each under a name that a refusal speaks of.
+
+    PynamoDB sends checks, deletes, puts and updates in this order, whatever the order of the calls,
+    and DynamoDB numbers its reasons by that; names undo it.
+    """
+
+    def __init__(self) -> None:
+        self._write = TransactWrite(connection=shared())
+        self._names: dict[str, list[str]] = {"check": [], "delete": [], "put": [], "update": []}
+
+    def check(self, name: str, kind: type[Item], key: str, condition: Condition) -> None:
+        """Demand a condition of an item that is not written, by its hash key."""
+        self._write.condition_check(kind, key, condition=condition)
+        self._names["check"].append(name)
+
+    def delete(self, name: str, item: Item, condition: Condition | None = None) -> None:
+        """Delete an item."""
+        self._write.delete(item, condition=condition)
+        self._names["delete"].append(name)
+
+    def put(self, name: str, item: Item, condition: Condition | None = None) -> None:
+        """Write a whole item."""
+        self._write.save(item, condition=condition, return_values="ALL_OLD")
+        self._names["put"].append(name)
+
+    def update(
+        self, name: str, item: Item, actions: list[Action], condition: Condition | None = None
+    ) -> None:
+        """Change an item."""
+        self._write.update(item, actions, condition=condition, return_values="ALL_OLD")
+        self._names["update"].append(name)
+
+    def commit(self) -> None:
+        """Write.
+
+        Raises:
+            Refused: conditions failed; says which.
+            StoreUnavailableError: throttled, unreachable, or in conflict for too long.
+        """
+        try:
+            self._write._commit()  # noqa: SLF001 - the context manager's only act
+        except TransactWriteError as error:
+            order = [name for names in self._names.values() for name in names]
+            refused = {
+                name: reason.raw_item
+                for name, reason in zip(order, error.cancellation_reasons, strict=False)
+                if reason is not None and reason.code == _CONDITION_FAILED
+            }
+            if not refused:
+                raise
+            raise Refused(refused) from None

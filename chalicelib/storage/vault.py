@@ -1,0 +1,164 @@
+"""Keys, and everything made with them: codes, fingerprints, seals and device tokens.
+
+Two secrets: the code key makes fingerprints, the vault key seals and derives tokens. Each holds
+its keys by version, `{"current": "2", "1": "…", "2": "…"}`: what is new uses the current one, what
+is old names or tries its own. It must never hand out a key, nor put a secret into an error.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chalicelib import settings
+from chalicelib.core.codes import DIGIT_COUNT
+from chalicelib.core.errors import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.parameters import SecretsProvider
+
+SECRET_CACHE_SECONDS = 300
+_NONCE_BYTES = 12
+
+
+def new_code() -> str:
+    """Draw a provisioning code: 12 digits without any structure."""
+    return f"{secrets.randbelow(10**DIGIT_COUNT):0{DIGIT_COUNT}d}"
+
+
+def fingerprints(code: str) -> list[str]:
+    """Hash a code under every version of the code key, the current one first.
+
+    Args:
+        code: 12 digits.
+
+    Returns:
+        64 hex digits each; which code it was can be told only with the key.
+
+    Raises:
+        StoreUnavailableError: the keys cannot be read.
+    """
+    keys = _keys("code")
+    current = keys["current"]
+    versions = [
+        current,
+        *sorted(version for version in keys if version not in {"current", current}),
+    ]
+    return [_mac(keys[version], "fingerprint", code) for version in versions]
+
+
+def device_token(hw_id: str, registration_id: str, version: int | None = None) -> tuple[str, int]:
+    """Derive a device's token, so that the same registration always has the same.
+
+    Args:
+        version: of the vault key; None for the current one.
+
+    Returns:
+        The token (256 bits, URL-safe) and the version that made it.
+
+    Raises:
+        StoreUnavailableError: the keys cannot be read.
+    """
+    keys = _keys("vault")
+    used = str(version) if version is not None else keys["current"]
+    mac = bytes.fromhex(_mac(keys[used], "device token", hw_id, registration_id))
+    return base64.urlsafe_b64encode(mac).decode().rstrip("="), int(used)
+
+
+def token_hash(token: str) -> str:
+    """Hash a token for storing; a token has 256 bits, so no key and no salt are needed."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def is_token(token: str, stored_hash: str) -> bool:
+    """Compare a token with its stored hash, in constant time."""
+    return bool(stored_hash) and hmac.compare_digest(token_hash(token), stored_hash)
+
+
+def seal(plain: str, purpose: str) -> str:
+    """Encrypt a value under the current vault key (AES-256-GCM).
+
+    Args:
+        purpose: what the value is and whose; opening it as something else fails.
+
+    Returns:
+        `version.base64`.
+    """
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    keys = _keys("vault")
+    version = keys["current"]
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    sealed = AESGCM(_sealing_key(keys[version])).encrypt(nonce, plain.encode(), purpose.encode())
+    return f"{version}.{base64.b64encode(nonce + sealed).decode()}"
+
+
+def unseal(sealed: str, purpose: str) -> str:
+    """Decrypt what `seal` made for the same purpose.
+
+    Raises:
+        cryptography.exceptions.InvalidTag: it was made for another purpose, or tampered with.
+    """
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    version, _, encoded = sealed.partition(".")
+    raw = base64.b64decode(encoded)
+    key = _sealing_key(_keys("vault")[version])
+    return AESGCM(key).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], purpose.encode()).decode()
+
+
+def _mac(key: str, *parts: str) -> str:
+    message = "\x1f".join(parts).encode()
+    return hmac.new(key.encode(), message, hashlib.sha256).hexdigest()
+
+
+def _sealing_key(key: str) -> bytes:
+    return bytes.fromhex(_mac(key, "seal"))
+
+
+def _keys(name: str) -> dict[str, str]:
+    used = settings.current()
+    arn = used.code_key_secret if name == "code" else used.vault_key_secret
+    return _keys_by_arn(arn) if arn else _keys_in_file(used.keys_file)[name]
+
+
+def _keys_by_arn(arn: str) -> dict[str, str]:
+    from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
+
+    try:
+        text = str(_provider().get(arn, max_age=SECRET_CACHE_SECONDS))
+    except GetParameterError as error:
+        raise StoreUnavailableError("secret") from error
+    return dict(json.loads(text))
+
+
+@cache
+def _provider() -> "SecretsProvider":
+    from aws_lambda_powertools.utilities.parameters import SecretsProvider
+
+    return SecretsProvider()
+
+
+@cache
+def _keys_in_file(path: str) -> dict[str, dict[str, str]]:
+    return dict(json.loads(Path(path).read_text()))
+
+
+def forget() -> None:
+    """Drop what is cached, for tests and servers."""
+    _provider.cache_clear()
+    _keys_in_file.cache_clear()
+
+
+def write_new_keys(path: Path) -> None:
+    """Make both keys for one machine, readable by their owner alone; an existing file stays."""
+    if path.exists():
+        return
+    keys = {name: {"current": "1", "1": secrets.token_hex(32)} for name in ("code", "vault")}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(keys))

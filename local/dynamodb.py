@@ -1,0 +1,75 @@
+"""DynamoDB on one machine: moto's server application behind a loopback port, one call at a time.
+
+moto's transactions copy and restore whole tables, so calls in between would be lost; the lock
+around the application is what makes it trustworthy. `DYNAMODB_ENDPOINT` names another engine.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_DEFAULT_REGION": "eu-central-1",
+    # botocore would send streams to a host name made of the account id, which moto does not answer
+    "AWS_ACCOUNT_ID_ENDPOINT_MODE": "disabled",
+}
+
+
+class _Quiet(WSGIRequestHandler):
+    """Keeps connections open, and says nothing of each call."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002, ANN401 - werkzeug's signature
+        """Say nothing."""
+
+
+def use_local_credentials() -> None:
+    """Give botocore credentials and a region where the environment has none."""
+    for name, value in CREDENTIALS.items():
+        os.environ.setdefault(name, value)
+
+
+@contextmanager
+def moto_engine() -> Iterator[str]:
+    """Run moto's DynamoDB on a free loopback port.
+
+    Yields:
+        Its endpoint URL.
+    """
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    server = make_server(
+        "127.0.0.1",
+        0,
+        one_at_a_time(DomainDispatcherApplication(create_backend_app)),
+        threaded=True,
+        request_handler=_Quiet,
+    )
+    thread = threading.Thread(target=server.serve_forever, name="moto", daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def one_at_a_time(application: Wsgi) -> Wsgi:
+    """Let an application see one call at a time, its whole body included."""
+    lock = threading.Lock()
+
+    def locked(environment: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        with lock:
+            return [b"".join(application(environment, start_response))]
+
+    return locked

@@ -1,0 +1,86 @@
+"""Creates the tables of infra/resources.json on any DynamoDB engine, TTL included.
+
+moto's CloudFormation ignores TTL, so they are made through the DynamoDB API, from the same file.
+It must not define a table itself.
+"""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+RESOURCES = Path(__file__).parent.parent / "infra" / "resources.json"
+_CREATED_AS_DEFINED = (
+    "BillingMode",
+    "AttributeDefinitions",
+    "KeySchema",
+    "GlobalSecondaryIndexes",
+)
+
+
+def definitions() -> dict[str, dict[str, Any]]:
+    """Read every table: concept (`codes`) → its CloudFormation properties."""
+    resources = json.loads(RESOURCES.read_text())["Resources"]
+    return {
+        name.removesuffix("Table").lower(): resource["Properties"]
+        for name, resource in resources.items()
+        if resource.get("Type") == "AWS::DynamoDB::Table"
+    }
+
+
+def sweep(client: "DynamoDBClient", names: dict[str, str], now: datetime) -> int:
+    """Delete what has passed its `purge_at`, as TTL does; only for engines that do not themselves.
+
+    Args:
+        names: concept → table name.
+
+    Returns:
+        How many items went.
+    """
+    deleted = 0
+    for concept, properties in definitions().items():
+        if "TimeToLiveSpecification" not in properties:
+            continue
+        keys = [key["AttributeName"] for key in properties["KeySchema"]]
+        for page in client.get_paginator("scan").paginate(TableName=names[concept]):
+            for item in page["Items"]:
+                if float(item.get("purge_at", {}).get("N", "inf")) < now.timestamp():
+                    key = {name: item[name] for name in keys}
+                    client.delete_item(TableName=names[concept], Key=key)
+                    deleted += 1
+    return deleted
+
+
+def create(client: "DynamoDBClient", prefix: str) -> dict[str, str]:
+    """Create every table that is not there yet.
+
+    Args:
+        prefix: stands before each concept in the table's name.
+
+    Returns:
+        concept → table name.
+    """
+    names = {}
+    for concept, properties in definitions().items():
+        names[concept] = f"{prefix}{concept}"
+        wanted: dict[str, Any] = {
+            name: properties[name] for name in _CREATED_AS_DEFINED if name in properties
+        }
+        if "StreamSpecification" in properties:
+            wanted["StreamSpecification"] = {
+                "StreamEnabled": True,
+                **properties["StreamSpecification"],
+            }
+        try:
+            client.create_table(TableName=names[concept], **wanted)
+        except client.exceptions.ResourceInUseException:
+            continue
+        if "TimeToLiveSpecification" in properties:
+            client.update_time_to_live(
+                TableName=names[concept],
+                TimeToLiveSpecification=properties["TimeToLiveSpecification"],
+            )
+    return names
