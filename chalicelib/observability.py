@@ -14,17 +14,20 @@ if TYPE_CHECKING:
     from aws_lambda_powertools import Logger
 
 NAMESPACE = "Dialtone"
+MASK = "***"
 
 _SECRETS = (
-    (re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/-]+=*"), r"\1***"),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), "***"),
+    (re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/-]+=*"), r"\1" + MASK),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), MASK),
+    # a parameter of a URL, as it is or URL-encoded up to twice; what stands for no code may stay
     (
         re.compile(
-            r"(?i)((?:device_token|token|password|provisioning-?code|code)(?:=|%3d|%253d))[^&\s\"'%]+"
+            r"(?i)(?<![a-z_-])((?:device_token|token|password|provisioning-?code|code)"
+            r"(?:=|%3d|%253d))(?!prompt\b)(?:(?!%26|%2526)[^&\s\"'])+"
         ),
-        r"\1***",
+        r"\1" + MASK,
     ),
-    (re.compile(r"(?<![0-9A-Fa-f.:-])\d{4}([ -]?)\d{4}\1\d{4}(?![0-9A-Fa-f])"), "***"),
+    (re.compile(r"(?<![0-9A-Fa-f.:-])\d{4}([ -]?)\d{4}\1\d{4}(?![0-9A-Fa-f])"), MASK),
 )
 _FREE_TEXT = ("message", "exception")
 
@@ -65,6 +68,8 @@ def count(metric: str, **dimensions: str) -> None:
     Args:
         dimensions: a few values each, never a name, an address or an id.
     """
+    if not settings.current().emit_metrics:
+        return
     from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
     with single_metric(metric, MetricUnit.Count, 1, namespace=NAMESPACE) as written:

@@ -49,6 +49,7 @@ class Settings:
         issuer, audience: whose ID tokens count, and for whom they must be made.
         sip_claim, domain_claim, roles_claim: names of the claims.
         audit_days: how long the audit trail is kept.
+        emit_metrics: whether to print embedded metrics, for CloudWatch to read.
     """
 
     tables: Mapping[str, str] = field(default_factory=_default_tables)
@@ -65,6 +66,7 @@ class Settings:
     roles_claim: str = "roles"
     audit_days: int = 365
     log_level: str = "INFO"
+    emit_metrics: bool = True
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -99,6 +101,7 @@ def read(environment: Mapping[str, str]) -> Settings:
             for concept, name in plain.tables.items()
         },
         limits={name: _limit(environment, limit) for name, limit in plain.limits.items()},
+        emit_metrics=environment.get("EMIT_METRICS", "true") == "true",
         audit_days=int(environment.get("AUDIT_DAYS", plain.audit_days)),
         **texts,
     )

@@ -16,7 +16,7 @@ FIRMWARE_BUILD = "134250"
 BOOT_BUILD = "131286"
 POLL_MINUTES = 5
 EXPERT_LINES = [
-    "config change PHONE DIR0 /name Company",
+    "config add UP1 /disc",
     "config add UP1 /poll-fast 1",
 ]
 

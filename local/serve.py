@@ -195,7 +195,7 @@ def main() -> None:
     port = int(os.environ.get("PORT", DEFAULT_PORT))
     endpoint = os.environ.get("DYNAMODB_ENDPOINT", "")
     os.environ.setdefault("LOG_LEVEL", "WARNING")
-    os.environ.setdefault("POWERTOOLS_METRICS_DISABLED", "true")
+    os.environ.setdefault("EMIT_METRICS", "false")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with service(port, endpoint) as behind:
         banner = BANNER.format(

@@ -3,7 +3,7 @@
 It must not generate randomness or touch keys: storage/vault.py makes and seals codes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -51,7 +51,7 @@ class Entry:
         digits: the 12 digits, or None when what was typed can be no code at all.
     """
 
-    digits: str | None
+    digits: str | None = field(repr=False)
 
 
 def read_entry(text: str | None) -> Entry | None:
@@ -114,7 +114,7 @@ class Code:
     issued_at: datetime
     expires_at: datetime
     purge_at: datetime
-    sealed_code: str | None = None
+    sealed_code: str | None = field(default=None, repr=False)
     redeemed_at: datetime | None = None
     redeemed_from: str = ""
     hw_id: str = ""

@@ -3,7 +3,7 @@
 It must not render anything but update scripts, and not know how a request came in.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -47,7 +47,7 @@ class Visit:
     hw_id: str
     facts: Facts
     entry: Entry | None
-    token: str | None
+    token: str | None = field(repr=False)
     source: str
     update_url: str
 
@@ -63,7 +63,7 @@ class Registration:
     """
 
     device: Device
-    token: str
+    token: str = field(repr=False)
     plan: jobs.Plan
 
 

@@ -3,7 +3,7 @@
 It must not know how a person signed in, nor what a phone does with its code.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ class IssuedCode:
     """A new code, the only time that its digits are told to the person who asked."""
 
     code: Code
-    digits: str
+    digits: str = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,226 @@
+"""The update client of a phone: runs update scripts, keeps variables and configuration.
+
+Every behaviour has its row in docs/update-client.md, which says what the vendor documents and what
+is inferred. It must not do any I/O: local/phone.py polls, and time comes in as an argument.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote
+
+CODE = "UPDATE/PROVISIONING-CODE"
+PROMPT = "prompt"
+FACTORY_BUILD = "130100"
+_FINALS_THAT_RESET = frozenset({"ireset", "reset", "iresetn", "resetn"})
+
+Options = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a script, and what it did."""
+
+    line: str
+    effect: str
+
+
+@dataclass
+class UpdateClient:
+    """A phone's update client from the factory.
+
+    Args:
+        mac: `00-90-33-3d-12-34`, lower case.
+        product: `IP232`.
+        local_ip: the phone's own address.
+        factory_url: where it polls until it is told otherwise.
+    """
+
+    mac: str
+    product: str
+    local_ip: str
+    factory_url: str
+    variables: dict[str, str] = field(default_factory=dict)
+    pending: dict[str, Options] = field(default_factory=dict)
+    written: dict[str, Options] = field(default_factory=dict)
+    active: dict[str, Options] = field(default_factory=dict)
+    running: dict[str, str] = field(
+        default_factory=lambda: {"prot": FACTORY_BUILD, "boot": FACTORY_BUILD}
+    )
+    faults: list[str] = field(default_factory=list)
+    wants_reset: bool = False
+
+    def __post_init__(self) -> None:
+        """Point the factory's update client at its URL."""
+        url = self.factory_url
+        if "?" not in url:
+            url += "?mac=#m&type=#t&hwid=#h&localip=#i"
+        for configuration in (self.pending, self.written, self.active):
+            configuration["UP1"] = {"/url": url}
+
+    @property
+    def shows_code_form(self) -> bool:
+        """Tell whether the display asks for the provisioning code."""
+        return self.variables.get(CODE) == PROMPT
+
+    def type_code(self, code: str) -> None:
+        """Type a code into the form; `#` confirms and is not part of it."""
+        self.variables[CODE] = code.removesuffix("#")
+
+    def url(self) -> str:
+        """Fill in the active URL, and append what every poll tells."""
+        own = {
+            "#m": self.mac,
+            "#t": self.product,
+            "#h": f"{self.product}-30-00-af",
+            "#i": self.local_ip,
+        }
+        url = re.sub(
+            "#[mthi]", lambda found: quote(own[found[0]], safe=""), self.active["UP1"]["/url"]
+        )
+        told = {
+            "ver": f"13r1 {self.product}[{self.running['prot']}], Bootcode[{self.running['boot']}]",
+            "PROT": self.running["prot"],
+            "BOOT": self.running["boot"],
+            "CHECK": self.variables.get("UPDATE/CHECK", ""),
+        }
+        if CODE in self.variables:
+            told["PROVISIONING-CODE"] = self.variables[CODE]
+        appended = "&".join(f"{name}={quote(value, safe='')}" for name, value in told.items())
+        return f"{url}{'&' if '?' in url else '?'}{appended}"
+
+    def execute(self, script: str, hour: int) -> list[Step]:
+        """Run a script until its end or until a guard stops it.
+
+        Args:
+            script: lines ended by CR LF or LF.
+            hour: the local hour, 0 to 23, for `times`.
+
+        Returns:
+            The lines that were reached and their effects, comments included.
+        """
+        steps: list[Step] = []
+        at_the_end: list[Callable[[], None]] = []
+        for line in script.splitlines():
+            words = line.split()
+            if not words:
+                continue
+            effect, goes_on = self._run(words, hour, at_the_end)
+            steps.append(Step(line, effect))
+            if not goes_on:
+                break
+        else:
+            for finish in at_the_end:
+                finish()
+        if self.wants_reset:
+            self._reset()
+        return steps
+
+    def _run(
+        self, words: list[str], hour: int, at_the_end: list[Callable[[], None]]
+    ) -> tuple[str, bool]:
+        match words:
+            case [comment, *_] if comment.startswith("#"):
+                return "", True
+            case ["mod", "cmd", "UP1", "check", final, serial]:
+                return self._check(final, serial, at_the_end)
+            case ["mod", "cmd", "UP1", "times", *options]:
+                is_now = self._is_allowed(options, hour)
+                return ("now is the time" if is_now else "not now: stop"), is_now
+            case ["mod", "cmd", "UP0", ("prot" | "boot") as kind, url, final, build]:
+                return self._load(kind, url, final, unquote(build)), True
+            case ["config", *command]:
+                return self._configure(command), True
+            case _:
+                return self._keep(words), True
+
+    def _check(
+        self, final: str, serial: str, at_the_end: list[Callable[[], None]]
+    ) -> tuple[str, bool]:
+        if self.variables.get("UPDATE/CHECK") == serial:
+            return "has been run: stop", False
+
+        def finish() -> None:
+            self.variables["UPDATE/CHECK"] = serial
+            self.wants_reset |= final in _FINALS_THAT_RESET
+
+        at_the_end.append(finish)
+        return "new: go on", True
+
+    def _is_allowed(self, options: list[str], hour: int) -> bool:
+        given = dict(zip(options[::2], options[1::2], strict=False))
+        is_factory_new = "UPDATE/CHECK" not in self.variables
+        if "/allow" not in given or ("/initial" in given and is_factory_new):
+            return True
+        return str(hour) in given["/allow"].split(",")
+
+    def _load(self, kind: str, url: str, final: str, build: str) -> str:
+        if self.running[kind] == build:
+            return f"{build} is running already"
+        before, self.running[kind] = self.running[kind], build
+        self.wants_reset |= final in _FINALS_THAT_RESET
+        return f"flashed {before} -> {build} (simulated, {url} was not loaded)"
+
+    def _configure(self, command: list[str]) -> str:
+        match command:
+            case ["write"]:
+                self.written = _copy(self.pending)
+                return "kept over a restart"
+            case ["activate"]:
+                self.active = _copy(self.pending)
+                return "in force"
+            case ["change", module, *arguments]:
+                self.pending[module] = _options(arguments)
+                return f"{module} set anew"
+            case ["add", module, *arguments]:
+                self.pending.setdefault(module, {}).update(_options(arguments))
+                return f"{module} changed"
+            case ["rem", module, option]:
+                had = self.pending.get(module, {}).pop(option, None) is not None
+                return f"{option} removed" if had else f"{option} was not set"
+        return self._not_understood(["config", *command])
+
+    def _keep(self, words: list[str]) -> str:
+        match words:
+            case ["vars", "create", name, flags, *value]:
+                self.variables[name] = " ".join(value)
+                return "the display asks for the code" if name == CODE else f"kept ({flags})"
+            case ["vars", "del", name]:
+                return "forgotten" if self.variables.pop(name, None) is not None else "was not set"
+            case ["mod", "cmd", "UP1", "setvar", name, *value]:
+                self.variables[name] = " ".join(value)
+                return "kept"
+            case ["mod", "cmd", "UP1", "provision", minutes]:
+                self.pending.setdefault("UP1", {})["/provision"] = minutes
+                return f"polls fast for {minutes} minutes"
+            case ["iresetn"]:
+                self.wants_reset = True
+                return "restarts when idle, if that is needed"
+        return self._not_understood(words)
+
+    def _not_understood(self, words: list[str]) -> str:
+        self.faults.append(" ".join(words))
+        return "not understood"
+
+    def _reset(self) -> None:
+        """Restart: what was not written is gone."""
+        self.wants_reset = False
+        self.pending = _copy(self.written)
+        self.active = _copy(self.written)
+
+
+def _options(arguments: list[str]) -> Options:
+    """Read options and their values, URL-decoded; a word before any option stands under ``""``."""
+    options: Options = {}
+    name = ""
+    for word in arguments:
+        if word.startswith("/"):
+            name = word
+            options[name] = ""
+        else:
+            options[name] = f"{options.get(name, '')} {unquote(word)}".strip()
+    return options
+
+
+def _copy(configuration: dict[str, Options]) -> dict[str, Options]:
+    return {module: dict(options) for module, options in configuration.items()}

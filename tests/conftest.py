@@ -1,0 +1,117 @@
+"""What every test can ask for: an engine, tables of its own, and the settings that lead there."""
+
+import itertools
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+import pytest
+from botocore.session import Session
+
+from chalicelib import settings
+from chalicelib.storage import connection
+from local import dynamodb, tables
+from local.serve import forget
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
+KEYS = {name: {"current": "1", "1": f"{name} key of the tests"} for name in ("code", "vault")}
+_START_SECONDS = 30
+
+_prefixes = itertools.count()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the choice of the engine."""
+    parser.addoption("--engine", help="a folder with DynamoDBLocal.jar; default: moto")
+
+
+def pytest_runtest_setup() -> None:
+    """Let tests reach this machine and nothing else."""
+    import pytest_socket
+
+    pytest_socket.socket_allow_hosts(
+        ["127.0.0.1", "127.0.0.2", "localhost", "::1"], allow_unix_socket=True
+    )
+
+
+@contextmanager
+def dynamodb_local(folder: Path) -> Iterator[str]:
+    """Run AWS's DynamoDB Local on a free loopback port."""
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["java", f"-Djava.library.path={folder}/DynamoDBLocal_lib", "-jar"]
+    arguments = ["-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(port)]
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        [*command, f"{folder}/DynamoDBLocal.jar", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(_START_SECONDS * 10):
+            try:
+                urlopen(url, timeout=1)
+            except HTTPError:
+                break
+            except URLError:
+                time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Start a DynamoDB: moto, or AWS's own with --engine."""
+    dynamodb.use_local_credentials()
+    folder = request.config.getoption("--engine")
+    with dynamodb_local(Path(folder)) if folder else dynamodb.moto_engine() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def client(engine: str) -> "DynamoDBClient":
+    """Return a client of the engine that is not the service's own."""
+    return Session().create_client("dynamodb", endpoint_url=engine)  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def table_names(
+    engine: str, client: "DynamoDBClient", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
+    """Make empty tables for one test, and let the service find them."""
+    names = tables.create(client, f"t{os.getpid()}-{next(_prefixes)}-")
+    keys = tmp_path / "keys.json"
+    keys.write_text(json.dumps(KEYS))
+    used = replace(
+        settings.Settings(),
+        tables={concept: names[concept] for concept in settings.TABLES},
+        dynamodb_endpoint=engine,
+        keys_file=str(keys),
+        emit_metrics=False,
+    )
+    use(used, monkeypatch)
+    return names
+
+
+def use(used: settings.Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the service use these settings for the rest of a test."""
+    forget()
+    monkeypatch.setattr(settings, "current", lambda: used)
+    monkeypatch.setattr(connection.SharedConnection, "pause", staticmethod(lambda _: None))
