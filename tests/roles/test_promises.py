@@ -257,7 +257,7 @@ def test_promise_9_another_domain_waits_for_release() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "is_free"), [(86_399, False), (86_400, True)])
-def test_promise_9_a_token_unused_for_a_day_counts_as_released(seconds: int, is_free: bool) -> None:  # noqa: FBT001 - a case
+def test_promise_9_a_token_unused_for_a_day_counts_as_released(seconds: int, is_free: bool) -> None:
     """A phone that never came back with its token belongs to nobody after 24 hours."""
     world.redeem(world.issue().digits)
     later = NOW + timedelta(seconds=seconds)
