@@ -1,0 +1,95 @@
+"""How many calls to DynamoDB each step may make, counted where they leave the process."""
+
+from datetime import timedelta
+
+import pytest
+
+from chalicelib.core.codes import read_entry
+from chalicelib.roles import devices, provisioning
+from tests import world
+from tests.conftest import NOW
+from tests.roles.test_devices import done_facts
+
+pytestmark = pytest.mark.usefixtures("table_names")
+WRITES = {"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchWriteItem"}
+
+
+@pytest.fixture(autouse=True)
+def seeded(table_names: dict[str, str]) -> None:
+    world.seed()
+
+
+def ask(typed: str | None) -> str:
+    """Let the phone ask the central service."""
+    return provisioning.answer(
+        provisioning.Inquiry(world.HW_ID, world.FACTS, read_entry(typed), world.HOME), NOW
+    )
+
+
+def test_init_without_a_code() -> None:
+    """One call for a phone that this process did not see, none for one that it did."""
+    with world.calls() as made:
+        ask(None)
+    assert len(made) == 1
+    with world.calls() as made:
+        ask("prompt")
+    assert made == []
+
+
+def test_init_with_a_code() -> None:
+    """Reserve, look up, note, refund."""
+    issued = world.issue()
+    with world.calls() as made:
+        ask(issued.digits)
+    assert len(made) <= 4
+
+
+@pytest.mark.parametrize("kind", ["unknown", "malformed", "used"])
+def test_a_refused_code(kind: str) -> None:
+    """Reserve, look up, record: at the central service and at Devices."""
+    issued = world.issue()
+    world.redeem(issued.digits, "0090330000aa", "198.51.100.1")
+    typed = {"unknown": "000000000000", "malformed": "1", "used": issued.digits}[kind]
+    with world.calls() as made:
+        ask(typed)
+    assert len(made) <= 3
+    with world.calls() as made:
+        devices.update_script(world.visit(typed, source="203.0.113.8"), NOW)
+    assert len(made) <= 3
+
+
+def test_issuing() -> None:
+    """Who and where in one read, the limit, the transaction."""
+    with world.calls() as made:
+        world.issue()
+    assert len(made) <= 4
+
+
+def test_redeeming_with_its_script() -> None:
+    """Also in debt, and also with a dead token beside the code."""
+    issued = world.issue()
+    with world.calls() as made:
+        devices.update_script(world.visit(issued.digits), NOW)
+    assert len(made) <= 6
+    again = world.issue("user2")
+    ask("000000000000")
+    with world.calls() as made:
+        devices.update_script(world.visit(again.digits, "0090330000ab"), NOW)
+    assert len(made) <= 6 + 1
+
+
+def test_an_idle_poll() -> None:
+    """The device and its jobs, and no write until ten minutes have passed."""
+    token = world.redeem(world.issue().digits).token
+    facts = done_facts()
+
+    def poll(seconds: int) -> list[str]:
+        with world.calls() as made:
+            now = NOW + timedelta(seconds=seconds)
+            devices.update_script(world.visit(None, token=token, facts=facts), now)
+        return made
+
+    assert len(poll(60)) == 3
+    assert poll(120) == ["BatchGetItem", "BatchGetItem"]
+    assert poll(659) == ["BatchGetItem", "BatchGetItem"]
+    assert WRITES & set(poll(660))

@@ -1,0 +1,245 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from chalicelib.core import jobs as job_rules
+from chalicelib.core.devices import Facts, State
+from chalicelib.core.errors import (
+    CodeNotRedeemableError,
+    NotFoundError,
+    NotSignedInError,
+    StoreUnavailableError,
+)
+from chalicelib.roles import devices, users
+from chalicelib.storage import connection, redemptions
+from chalicelib.storage import devices as device_table
+from chalicelib.storage import jobs as job_table
+from local import demo
+from tests import faults, world
+from tests.conftest import NOW
+
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("table_names")]
+FORM = "vars create UPDATE/PROVISIONING-CODE h prompt"
+
+
+@pytest.fixture(autouse=True)
+def seeded(table_names: dict[str, str]) -> None:
+    world.seed()
+
+
+def device() -> device_table.Device:
+    """Read the phone of these tests."""
+    found = device_table.find(world.HW_ID)
+    assert found is not None
+    return found
+
+
+def poll(token: str, facts: Facts = world.FACTS, seconds: int = 60) -> str:
+    """Let the phone poll with its token."""
+    return devices.update_script(
+        world.visit(None, token=token, facts=facts), NOW + timedelta(seconds=seconds)
+    )
+
+
+def done_facts() -> Facts:
+    """Tell what a phone reports that has run everything."""
+    plan = job_rules.plan_for(
+        "example.com", "Office", job_table.find_matching("example.com", "Office")
+    )
+    check = job_rules.serial_of(device().registration_id, plan)
+    return replace(world.FACTS, prot=demo.FIRMWARE_BUILD, boot=demo.BOOT_BUILD, check=check)
+
+
+def test_a_phone_goes_from_registered_over_updating_to_current() -> None:
+    """Its state is what it reports, not what was sent to it."""
+    token = world.redeem(world.issue().digits).token
+    assert device().state is State.REGISTERED
+    assert demo.EXPERT_LINES[0] in poll(token)
+    assert device().state is State.UPDATING
+    assert device().token_used_at is not None
+    assert poll(token, done_facts()) == "# dialtone: nothing to do\r\n"
+    assert device().state is State.CURRENT
+    assert (device().prot, device().boot) == (demo.FIRMWARE_BUILD, demo.BOOT_BUILD)
+
+
+def test_a_newer_job_changes_what_the_next_poll_brings_once() -> None:
+    """Only the new job's lines come, until the phone confirms them."""
+    token = world.redeem(world.issue().digits).token
+    poll(token, done_facts())
+    at = NOW + timedelta(hours=1)
+    job_table.put(
+        job_rules.Job(
+            job_table.new_id(at), "example.com", "*", "update-client", {"poll_minutes": 7}, at
+        )
+    )
+    before = replace(done_facts(), check="of-before")
+    script = poll(token, before)
+    assert "config add UP1 /poll 7" in script
+    assert demo.EXPERT_LINES[0] not in script
+    assert device().state is State.UPDATING
+    assert poll(token, done_facts()) == "# dialtone: nothing to do\r\n"
+
+
+def test_a_phone_that_never_finishes_is_stuck_after_three_polls() -> None:
+    """From what it reports; an end of it makes it unstuck."""
+    token = world.redeem(world.issue().digits).token
+    poll(token, seconds=60)
+    assert device().stuck_since is None
+    poll(token, seconds=job_rules.STUCK_SECONDS + 61)
+    assert device().stuck_since == NOW + timedelta(seconds=job_rules.STUCK_SECONDS)
+    poll(token, done_facts(), seconds=job_rules.STUCK_SECONDS + 120)
+    assert device().stuck_since is None
+
+
+def test_a_valid_token_wins_and_a_code_beside_it_is_not_charged() -> None:
+    """The code that a phone still sends is ignored once it has its token."""
+    first = world.issue()
+    token = world.redeem(first.digits).token
+    with world.calls() as made:
+        for n in range(12):
+            script = devices.update_script(world.visit(f"{n:012d}", token=token), NOW)
+            assert demo.EXPERT_LINES[0] in script
+    assert made.count("UpdateItem") <= 1
+
+
+def test_a_dead_token_costs_nothing_and_shows_the_form() -> None:
+    """A released phone is asked for a code, as often as it polls."""
+    token = world.redeem(world.issue().digits).token
+    poll(token)
+    users.release_phone(world.asking(), world.HW_ID)
+    for _ in range(12):
+        assert FORM in poll(token)
+    assert device().state is State.RELEASED
+    again = world.issue()
+    script = devices.update_script(world.visit(again.digits, token=token), NOW)
+    assert demo.EXPERT_LINES[0] in script
+    assert device().user == "user1"
+
+
+def test_a_phone_without_token_and_code_sees_the_form() -> None:
+    """No call is made for it."""
+    with world.calls() as made:
+        assert FORM in devices.update_script(world.visit(None), NOW)
+    assert made == []
+
+
+def test_a_phone_released_while_it_reports_sees_the_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it reports is not written over the release."""
+    token = world.redeem(world.issue().digits).token
+    poll(token)
+    seen = device()
+    users.release_phone(world.asking(), world.HW_ID)
+    with monkeypatch.context() as patch:
+        patch.setattr(device_table, "find", lambda _: seen)
+        assert FORM in poll(token, done_facts())
+    assert device().state is State.RELEASED
+
+
+def test_another_kind_of_phone_takes_its_jobs_and_reports_them() -> None:
+    """Done confirms, failed keeps the reason, and the next report heals it."""
+    token = world.redeem(world.issue().digits).token
+    plan = devices.jobs_of(world.HW_ID, token, NOW)
+    assert device().state is State.UPDATING
+    assert len(plan.jobs) == 3
+    first = plan.jobs[0].job_id
+    failed, done = devices.Outcome.FAILED, devices.Outcome.DONE
+    devices.report_job(world.HW_ID, token, devices.Report(first, failed, "flash is full"), NOW)
+    assert device().failures == {first: "flash is full"}
+    devices.report_job(world.HW_ID, token, devices.Report(first, failed), NOW)
+    assert device().failures == {first: "no reason given"}
+    for job in plan.jobs:
+        devices.report_job(world.HW_ID, token, devices.Report(job.job_id, done), NOW)
+    assert device().failures == {}
+    assert device().state is State.CURRENT
+    with pytest.raises(NotFoundError):
+        devices.report_job(world.HW_ID, token, devices.Report("01NONE", done), NOW)
+    for call in (
+        lambda: devices.jobs_of(world.HW_ID, "guess", NOW),
+        lambda: devices.jobs_of("0090330000ee", token, NOW),
+    ):
+        with pytest.raises(NotSignedInError):
+            call()
+
+
+def test_a_phone_whose_answer_was_lost_repeats_and_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The transaction commits, the network dies: the phone keeps its code, comes back, is in."""
+    issued = world.issue()
+    lost = [faults.timeout()]
+    with (
+        faults.failing(monkeypatch, "TransactWriteItems", *lost, after_commit=True),
+        pytest.raises(StoreUnavailableError),
+    ):
+        world.redeem(issued.digits)
+    assert world.redeem(issued.digits).device.user == "user1"
+
+
+@pytest.mark.parametrize("operation", ["UpdateItem", "BatchGetItem", "TransactWriteItems"])
+def test_a_store_that_is_down_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """Whichever call fails before its commit, the code is still good."""
+    issued = world.issue()
+    with (
+        faults.failing(monkeypatch, operation, faults.timeout()),
+        pytest.raises(StoreUnavailableError),
+    ):
+        world.redeem(issued.digits)
+    assert world.redeem(issued.digits).device.user == "user1"
+
+
+def test_a_refund_that_fails_costs_an_attempt_and_no_phone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The phone is registered all the same."""
+    issued = world.issue()
+    real = guesses_refund = devices.guesses.limits.refund
+
+    def down(*_: object) -> None:
+        raise StoreUnavailableError("ThrottlingException")
+
+    assert real is guesses_refund
+    monkeypatch.setattr(devices.guesses.limits, "refund", down)
+    assert world.redeem(issued.digits).device.user == "user1"
+
+
+def test_a_refusal_that_cannot_be_recorded_is_still_the_same_refusal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the phone hears does not depend on the audit trail."""
+    issued = world.issue()
+    users.revoke_code(world.asking(), issued.code.code_id)
+    with (
+        faults.failing(monkeypatch, "TransactWriteItems", faults.timeout()),
+        pytest.raises(CodeNotRedeemableError),
+    ):
+        world.redeem(issued.digits)
+
+
+def test_a_device_that_changes_all_the_time_is_asked_to_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After three lost races the phone keeps its code and tries later."""
+    issued = world.issue()
+
+    def beaten(*_: object) -> None:
+        raise connection.Refused({"device": None})
+
+    monkeypatch.setattr(redemptions, "write", beaten)
+    with pytest.raises(StoreUnavailableError):
+        world.redeem(issued.digits)
+
+
+def test_conflicts_between_transactions_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One to five conflicts in a row are nobody's trouble; six are."""
+    conflict = faults.client_error(
+        "TransactionCanceledException", "TransactWriteItems", ["TransactionConflict", "None"]
+    )
+    issued = world.issue()
+    with faults.failing(monkeypatch, "TransactWriteItems", *[conflict] * 5):
+        assert world.redeem(issued.digits).device.user == "user1"
+    issued = world.issue("user2")
+    with (
+        faults.failing(monkeypatch, "TransactWriteItems", *[conflict] * 6),
+        pytest.raises(StoreUnavailableError),
+    ):
+        world.redeem(issued.digits, "0090330000f1", "203.0.113.9")
+    assert world.redeem(issued.digits, "0090330000f1", "203.0.113.9").device.user == "user2"

@@ -1,0 +1,186 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from pynamodb.exceptions import VerboseClientError
+
+from chalicelib.core.errors import StoreUnavailableError
+from chalicelib.storage import codes, connection, devices, jobs, sightings, users
+from tests import faults, world
+from tests.conftest import NOW
+
+pytestmark = pytest.mark.usefixtures("table_names")
+
+THROTTLES = [
+    "ProvisionedThroughputExceededException",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "InternalServerError",
+    "ServiceUnavailable",
+    "TransactionInProgressException",
+]
+
+
+@pytest.mark.parametrize("code", THROTTLES)
+def test_a_throttled_store_is_not_available(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Whatever DynamoDB calls it, the caller may come back."""
+    error = faults.client_error(code, "BatchGetItem")
+    with (
+        faults.failing(monkeypatch, "BatchGetItem", error),
+        pytest.raises(StoreUnavailableError) as raised,
+    ):
+        codes.find_all(["f"])
+    assert raised.value.what == code
+
+
+def test_a_throttled_transaction_is_not_available(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One throttled item cancels the whole; nothing was written."""
+    world.seed()
+    reasons = ["None", "ThrottlingError"]
+    error = faults.client_error("TransactionCanceledException", "TransactWriteItems", reasons)
+    with (
+        faults.failing(monkeypatch, "TransactWriteItems", error),
+        pytest.raises(StoreUnavailableError),
+    ):
+        world.issue()
+
+
+def test_a_refused_condition_beside_a_conflict_is_a_refusal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Trying again cannot help: a condition has failed."""
+    reasons = ["TransactionConflict", "ConditionalCheckFailed"]
+    error = faults.client_error("TransactionCanceledException", "TransactWriteItems", reasons)
+    transaction = connection.Transaction()
+    transaction.put("first", users.UserItem("d", "a"))
+    transaction.put("second", users.UserItem("d", "b"))
+    with (
+        faults.failing(monkeypatch, "TransactWriteItems", error),
+        pytest.raises(connection.Refused) as refused,
+    ):
+        transaction.commit()
+    assert refused.value.items == {"second": None}
+
+
+def test_a_refusal_names_its_writes_whatever_their_order() -> None:
+    """PynamoDB regroups a transaction's items; the names do not care."""
+    users.put(users.User("d", "old", name="Old"))
+    transaction = connection.Transaction()
+    transaction.update("update", users.UserItem("d", "x"), [users.UserItem.name.set("X")])
+    transaction.put("put", users.UserItem("d", "old"), users.UserItem.sip.does_not_exist())
+    transaction.delete("delete", users.UserItem("d", "y"), users.UserItem.sip.exists())
+    transaction.check("check", codes.CodeItem, "f", codes.CodeItem.fingerprint.exists())
+    with pytest.raises(connection.Refused) as refused:
+        transaction.commit()
+    assert set(refused.value.items) == {"put", "delete", "check"}
+    old = refused.value.items["put"]
+    assert old is not None
+    assert old["name"] == {"S": "Old"}
+
+
+def test_keys_that_were_not_processed_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DynamoDB may answer a part; forever a part is a store that is not available."""
+    for n in range(3):
+        users.put(users.User("d", f"user{n}"))
+    real, parts = connection.call, []
+
+    def partly(operation: str, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - DynamoDB's JSON
+        (name, request) = next(iter(arguments["RequestItems"].items()))
+        first, rest = request["Keys"][:1], request["Keys"][1:]
+        answer = real(operation, RequestItems={name: {**request, "Keys": first}})
+        parts.append(len(first))
+        if rest:
+            answer["UnprocessedKeys"] = {name: {**request, "Keys": rest}}
+        return answer
+
+    monkeypatch.setattr(connection, "call", partly)
+    keys = [("d", f"user{n}") for n in range(3)]
+    assert len(connection.batch_get((users.UserItem, keys))[users.UserItem]) == 3
+    assert parts == [1, 1, 1]
+    monkeypatch.setattr(
+        connection,
+        "call",
+        lambda *_, **given: {"Responses": {}, "UnprocessedKeys": given["RequestItems"]},
+    )
+    with pytest.raises(StoreUnavailableError):
+        connection.batch_get((users.UserItem, keys))
+
+
+def test_more_than_a_hundred_keys_are_read_in_parts() -> None:
+    """Each key once, however often it is asked for."""
+    keys = [("d", f"user{n}") for n in range(150)]
+    with world.calls() as made:
+        assert connection.batch_get((users.UserItem, keys + keys))[users.UserItem] == []
+    assert made == ["BatchGetItem", "BatchGetItem"]
+
+
+def test_threads_share_one_client() -> None:
+    """Making a client costs more than a call, and is not safe in threads."""
+    connection.forget()
+    barrier = threading.Barrier(8)
+
+    def client(_: int) -> object:
+        barrier.wait()
+        devices.find("0" * 12)
+        return connection.shared().client
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len({id(found) for found in pool.map(client, range(8))}) == 1
+
+
+def test_a_direct_call_raises_what_botocore_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the refused item in it; an error without a cause stays what it is."""
+    with pytest.raises(ClientError):
+        connection.call("GetItem", TableName="nonsense", Key={"x": {"S": "y"}})
+    lonely = VerboseClientError({"Error": {"Code": "Odd"}}, "GetItem")
+
+    def raising(*_: object) -> None:
+        raise lonely
+
+    monkeypatch.setattr(connection.shared(), "dispatch", raising)
+    with pytest.raises(VerboseClientError):
+        connection.call("GetItem", TableName="nonsense")
+
+
+def test_unexpected_failures_of_single_writes_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a refused condition is an answer to a conditional write."""
+    from dataclasses import replace
+
+    from pynamodb.exceptions import PutError, UpdateError
+
+    from chalicelib.core.devices import Device, Facts, State
+
+    odd = faults.client_error("ValidationException", "any")
+    with faults.failing(monkeypatch, "PutItem", odd), pytest.raises(PutError):
+        users.put_new(users.User("d", "s"))
+    device = Device("a" * 12, State.REGISTERED, registration_id="R")
+    with faults.failing(monkeypatch, "UpdateItem", odd), pytest.raises(UpdateError):
+        devices.report(replace(device, prot="1"), device)
+    with faults.failing(monkeypatch, "UpdateItem", odd), pytest.raises(UpdateError):
+        sightings.note(sightings.Sighting("a" * 12, Facts(), "192.0.2.1"), NOW)
+
+
+def test_a_late_job_does_not_replace_a_later_one() -> None:
+    """Two administrators at once: the later job is the latest, both are history."""
+    from chalicelib.core.jobs import Job
+
+    for job_id in ("2", "1"):
+        jobs.put(Job(job_id, "d", "Office", "update-client", {"poll_minutes": 5}, NOW))
+    assert [job.job_id for job in jobs.find_matching("d", "Office")] == ["2"]
+    history = list(jobs.JobItem.query("d", jobs.JobItem.item.startswith("history#")))
+    assert [item.job_id for item in history] == ["1", "2"]
+
+
+def test_a_process_forgets_phones_and_sources_beyond_a_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its memory is bounded, whatever a flood invents."""
+    from chalicelib.core.devices import Facts
+
+    monkeypatch.setattr(sightings, "MAX_REMEMBERED", 2)
+    for n in range(4):
+        sightings.note(sightings.Sighting(f"{n:012x}", Facts(), f"192.0.2.{n}"), NOW)
+    memory = sightings._memory  # noqa: SLF001 - the bound is what is tested
+    assert (len(memory.seen), len(memory.arrivals_ms)) == (2, 2)
