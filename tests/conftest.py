@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
@@ -113,5 +114,5 @@ def table_names(
 def use(used: settings.Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the service use these settings for the rest of a test."""
     forget()
-    monkeypatch.setattr(settings, "current", lambda: used)
+    monkeypatch.setattr(settings, "current", cache(lambda: used))
     monkeypatch.setattr(connection.SharedConnection, "pause", staticmethod(lambda _: None))

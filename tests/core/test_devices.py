@@ -63,7 +63,7 @@ def test_any_text_gives_twelve_hex_digits_or_none(text: str) -> None:
 
 
 def test_facts_are_read_from_what_an_update_client_appends() -> None:
-    """Product from the type or the hardware version, builds as they are, addresses by both names."""
+    """Product from type or hardware version, builds as they are, addresses by both names."""
     query = {"hwid": "IP232-30-00-af", "ver": "13r1", "prot": "134250", "check": "7"}
     query["localip"] = "10.0.0.7"
     assert parse_query_facts(query) == Facts(

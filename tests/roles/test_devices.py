@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from chalicelib.core import jobs as job_rules
-from chalicelib.core.devices import Facts, State
+from chalicelib.core.devices import Device, Facts, State
 from chalicelib.core.errors import (
     CodeNotRedeemableError,
     NotFoundError,
@@ -12,7 +12,7 @@ from chalicelib.core.errors import (
     StoreUnavailableError,
 )
 from chalicelib.roles import devices, users
-from chalicelib.storage import connection, redemptions
+from chalicelib.storage import codes, connection, limits, redemptions
 from chalicelib.storage import devices as device_table
 from chalicelib.storage import jobs as job_table
 from local import demo
@@ -28,7 +28,7 @@ def seeded(table_names: dict[str, str]) -> None:
     world.seed()
 
 
-def device() -> device_table.Device:
+def device() -> Device:
     """Read the phone of these tests."""
     found = device_table.find(world.HW_ID)
     assert found is not None
@@ -154,12 +154,9 @@ def test_another_kind_of_phone_takes_its_jobs_and_reports_them() -> None:
     assert device().state is State.CURRENT
     with pytest.raises(NotFoundError):
         devices.report_job(world.HW_ID, token, devices.Report("01NONE", done), NOW)
-    for call in (
-        lambda: devices.jobs_of(world.HW_ID, "guess", NOW),
-        lambda: devices.jobs_of("0090330000ee", token, NOW),
-    ):
+    for hw_id, presented in ((world.HW_ID, "guess"), ("0090330000ee", token)):
         with pytest.raises(NotSignedInError):
-            call()
+            devices.jobs_of(hw_id, presented, NOW)
 
 
 def test_a_phone_whose_answer_was_lost_repeats_and_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,13 +188,11 @@ def test_a_store_that_is_down_loses_nothing(
 def test_a_refund_that_fails_costs_an_attempt_and_no_phone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The phone is registered all the same."""
     issued = world.issue()
-    real = guesses_refund = devices.guesses.limits.refund
 
     def down(*_: object) -> None:
         raise StoreUnavailableError("ThrottlingException")
 
-    assert real is guesses_refund
-    monkeypatch.setattr(devices.guesses.limits, "refund", down)
+    monkeypatch.setattr(limits, "refund", down)
     assert world.redeem(issued.digits).device.user == "user1"
 
 
@@ -243,3 +238,21 @@ def test_conflicts_between_transactions_are_tried_again(monkeypatch: pytest.Monk
     ):
         world.redeem(issued.digits, "0090330000f1", "203.0.113.9")
     assert world.redeem(issued.digits, "0090330000f1", "203.0.113.9").device.user == "user2"
+
+
+def test_a_phone_in_use_registers_again_with_a_new_code_of_its_user() -> None:
+    """Factory-reset: a new registration, a new token, and the old one is dead."""
+    old = world.redeem(world.issue().digits).token
+    poll(old, done_facts())
+    new = world.redeem(world.issue(category="Reception").digits)
+    assert new.token != old
+    assert (new.device.category, new.device.confirmed) == ("Reception", {})
+    assert FORM in poll(old)
+
+
+def test_a_code_without_a_user_registers_a_phone_of_the_domain() -> None:
+    """A Users instance may ask for one: the phone is nobody's, and in nobody's list."""
+    issued = world.issue_rollout(owner="user2")
+    codes.CodeItem.of(replace(issued.code, owner="")).save()
+    assert world.redeem(issued.digits).device.user == ""
+    assert users.list_phones(world.person("user2"), 10, None) == ([], None)

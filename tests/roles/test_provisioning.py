@@ -1,4 +1,5 @@
 from datetime import timedelta
+from functools import cache
 
 import pytest
 
@@ -88,7 +89,7 @@ def test_new_phones_are_limited_per_source_and_known_ones_are_not(
     few = Limit(LimitName.SIGHTINGS, burst=3, interval_ms=60_000)
     used = settings.current()
     narrow = replace(used, limits={**used.limits, LimitName.SIGHTINGS: few})
-    monkeypatch.setattr(settings, "current", lambda: narrow)
+    monkeypatch.setattr(settings, "current", cache(lambda: narrow))
     for n in range(6):
         assert FORM in provisioning.answer(inquiry(None, hw_id=f"0090330003{n:02x}"), NOW)
     kept = [item for n in range(6) if (item := _sighting(f"0090330003{n:02x}"))]

@@ -1,0 +1,161 @@
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.error import URLError
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from chalicelib import identity, settings
+from chalicelib.core.errors import NotAllowedError, NotSignedInError, StoreUnavailableError
+from local.identity import AUDIENCE
+from tests.http.service import ISSUER_URL, Caller, new_issuer
+
+pytestmark = pytest.mark.usefixtures("caller")
+
+
+def now() -> datetime:
+    """Tell the time, as the issuer does."""
+    return datetime.now(UTC)
+
+
+def part(value: dict[str, Any]) -> str:
+    """Write a part of a token."""
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+
+def test_a_good_token_is_a_person(caller: Caller) -> None:
+    """With roles as a list or as words."""
+    token = caller.issuer.token("admin", now())
+    person = identity.authenticate(f"bearer {token}", now())
+    assert person.roles == {"users-admin", "devices-admin"}
+    words = caller.issuer.token("admin", now(), roles="users-admin platform-admin")
+    assert identity.check(words, now()).roles == {"users-admin", "platform-admin"}
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"aud": "somebody-else"},
+        {"aud": None},
+        {"iss": "https://evil.example"},
+        {"iss": None},
+        {"exp": 1},
+        {"exp": None},
+        {"exp": "tomorrow"},
+        {"iat": None},
+        {"iat": 4_000_000_000},
+        {"nbf": 4_000_000_000},
+        {"sub": None},
+        {"token_use": "access"},
+        {"typ": "Bearer"},
+        {"aud": [AUDIENCE, "another"], "azp": "another"},
+    ],
+    ids=str,
+)
+def test_a_token_that_does_not_hold_is_refused(caller: Caller, claims: dict[str, Any]) -> None:
+    """Another audience or issuer, other times, an access token: 401, and never why."""
+    answer = caller.call("GET", "/me", token=caller.issuer.token("user1", now(), **claims))
+    assert answer.status == 401
+    assert answer.body == caller.call("GET", "/me", token="nonsense").body
+
+
+def test_the_servers_clock_alone_counts(caller: Caller) -> None:
+    """To the second of its end, with some patience for an issuer whose clock is ahead."""
+    made = now().replace(microsecond=0)
+    token = caller.issuer.token("user1", made)
+    assert identity.check(token, made + timedelta(seconds=3599)).sip == "user1"
+    with pytest.raises(NotSignedInError):
+        identity.check(token, made + timedelta(seconds=3600))
+    assert identity.check(token, made - timedelta(seconds=60)).sip == "user1"
+    with pytest.raises(NotSignedInError):
+        identity.check(token, made - timedelta(seconds=61))
+
+
+def test_forged_tokens_are_refused(caller: Caller) -> None:
+    """`alg: none`, another key under a known name, an unknown key, a header that says otherwise."""
+    good = caller.issuer.token("user1", now())
+    header, claims, signature = good.split(".")
+    stranger = new_issuer().token("user1", now())
+    unknown = jwt.encode(
+        jwt.decode(good, options={"verify_signature": False}),
+        ec.generate_private_key(ec.SECP256R1()),
+        algorithm="ES256",
+        headers={"kid": "unknown"},
+    )
+    access = jwt.encode(
+        jwt.decode(good, options={"verify_signature": False}),
+        caller.issuer._key,  # noqa: SLF001 - the real key, the wrong kind
+        algorithm="ES256",
+        headers={"kid": "local", "typ": "at+jwt"},
+    )
+    for forged in (
+        f"{part({'alg': 'none'})}.{claims}.",
+        f"{part({'alg': 'none', 'kid': 'local'})}.{claims}.",
+        f"{part({'alg': 'HS256', 'kid': 'local'})}.{claims}.{signature}",
+        f"{header}.{part({'sub': 'admin'})}.{signature}",
+        stranger,
+        unknown,
+        access,
+        good + "x" * 9000,
+    ):
+        with pytest.raises(NotSignedInError):
+            identity.check(forged, now())
+
+
+def test_a_token_that_names_no_user_is_refused(caller: Caller) -> None:
+    """Known, but nobody's: 403. A name that could be another key is none."""
+    for claims in ({"sip": None}, {"domain": None}, {"sip": "a#b"}, {"domain": ""}):
+        with pytest.raises(NotAllowedError):
+            identity.check(caller.issuer.token("user1", now(), **claims), now())
+
+
+def test_no_issuer_means_nobody(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deployment without an issuer lets nobody in."""
+    token = caller.issuer.token("user1", now())
+    monkeypatch.setattr(settings, "current", settings.Settings)
+    with pytest.raises(NotSignedInError):
+        identity.check(token, now())
+
+
+def test_keys_are_kept_and_fetched_again_for_a_new_one(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once an hour, and for an unknown key at most every half minute."""
+    fetched: list[str] = []
+    issuer = caller.issuer
+
+    def get(url: str) -> dict[str, Any]:
+        fetched.append(url)
+        return issuer.documents()[url.removeprefix(ISSUER_URL)]
+
+    monkeypatch.setattr(identity, "_get_json", get)
+    identity.forget()
+    start = now()
+    token = issuer.token("user1", start)
+    for _ in range(5):
+        identity.check(token, start)
+    assert len(fetched) == 2
+    unknown = jwt.encode({}, "x" * 32, algorithm="HS256", headers={"kid": "new"})
+    for seconds in (1, 29, 30, 31):
+        with pytest.raises(NotSignedInError):
+            identity.check(unknown, start + timedelta(seconds=seconds))
+    assert len(fetched) == 4
+
+
+def test_an_issuer_that_does_not_answer_is_not_the_callers_fault(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503, and not 401."""
+    token = caller.issuer.token("user1", now())
+    identity.forget()
+
+    def down(_: str) -> dict[str, Any]:
+        raise URLError("down")
+
+    monkeypatch.setattr(identity, "_get_json", down)
+    with pytest.raises(StoreUnavailableError):
+        identity.check(token, now())
+    assert caller.call("GET", "/me", token=token).status == 503

@@ -1,0 +1,59 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from chalicelib import settings
+from tests.conftest import use
+from tests.http.service import Caller
+
+
+def test_the_service_tells_of_itself(caller: Caller) -> None:
+    """Health without a dependency, how to sign in, the interface, a front page."""
+    assert caller.call("GET", "/health").json == {"status": "ok"}
+    config = caller.call("GET", "/config.json").json
+    assert config == {"issuer": "http://127.0.0.1/issuer", "client_id": "dialtone"}
+    assert caller.call("GET", "/openapi.json").json["openapi"].startswith("3.")
+    page = caller.call("GET", "/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+
+
+def test_our_own_url_is_a_setting_or_api_gateways(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never the Host header."""
+    query = {"mac": "009033000001", "code": ""}
+    code = caller.call("POST", "/me/codes", user="user1", body={"category": "Office"}).json["code"]
+    headers = {"host": "evil.example"}
+    script = caller.call("GET", "/init", query={**query, "code": code}, headers=headers).text
+    assert "https%3A%2F%2Fdialtone.example%2Fapi%2Fdevices" in script
+    use(replace(settings.current(), public_url="https://phones.example/x"), monkeypatch)
+    code = caller.call("POST", "/me/codes", user="user1", body={"category": "Office"}).json["code"]
+    script = caller.call("GET", "/init", query={**query, "code": code}, headers=headers).text
+    assert "https%3A%2F%2Fphones.example%2Fx%2Fdevices" in script
+    assert "evil" not in script
+
+
+def test_settings_are_read_from_the_environment_and_nowhere_else() -> None:
+    """Defaults where nothing is set; numbers must be numbers."""
+    read = settings.read(
+        {
+            "CODES_TABLE": "c",
+            "PUBLIC_URL": "https://d.example/api/",
+            "GUESSES_BURST": "3",
+            "GUESSES_INTERVAL_SECONDS": "1.5",
+            "AUDIT_DAYS": "7",
+            "EMIT_METRICS": "false",
+        }
+    )
+    assert read.tables["codes"] == "c"
+    assert read.tables["devices"] == "dialtone-devices"
+    assert read.public_url == "https://d.example/api"
+    guesses = read.limits[next(name for name in read.limits if name == "guesses")]
+    assert (guesses.burst, guesses.interval_ms) == (3, 1500)
+    assert (read.audit_days, read.emit_metrics) == (7, False)
+    assert settings.read({}) == settings.Settings()
+    with pytest.raises(ValueError, match="seven"):
+        settings.read({"AUDIT_DAYS": "seven"})
+    assert json.dumps(sorted(read.tables))
