@@ -19,6 +19,8 @@ MASK = "***"
 _SECRETS = (
     (re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/-]+=*"), r"\1" + MASK),
     (re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), MASK),
+    # a device's token is 43 characters of base64, whatever stands before it
+    (re.compile(r"(?<![\w-])[A-Za-z0-9_-]{43}(?![\w-])"), MASK),
     # a parameter of a URL, as it is or URL-encoded up to twice; what stands for no code may stay
     (
         re.compile(

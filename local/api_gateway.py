@@ -47,6 +47,8 @@ def thread_local(app: Chalice) -> Chalice:
 
     A plain Chalice keeps the current request once per app and mixes parallel ones up.
     """
+    if isinstance(app, LocalChalice):
+        return app
 
     class ThreadLocalApp(LocalChalice, type(app)):  # type: ignore[misc]  # the class is the app's own
         """The app, with a current request per thread."""

@@ -50,7 +50,7 @@ class Issuer:
             "/keys": {"keys": [key]},
         }
 
-    def token(self, sip: str, now: datetime, **claims: Any) -> str:  # noqa: ANN401 - any JSON
+    def token(self, name: str, now: datetime, /, **claims: Any) -> str:  # noqa: ANN401 - any JSON
         """Sign an ID token.
 
         Args:
@@ -59,7 +59,7 @@ class Issuer:
         Raises:
             KeyError: nobody of this name.
         """
-        person = self.people[sip]
+        person = self.people[name]
         all_claims = {
             "iss": self.url,
             "aud": AUDIENCE,

@@ -7,7 +7,7 @@ error table are here, so that no view can forget them.
 import functools
 import json
 import time
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -133,7 +133,7 @@ class Call:
         after = None
         try:
             if "cursor" in self.query:
-                after = urlsafe_b64decode(self.query["cursor"]).decode("ascii")
+                after = b64decode(self.query["cursor"], b"-_", validate=True).decode("ascii")
         except ValueError:
             faults.append(Fault("cursor", "not a cursor of this list"))
         if faults:

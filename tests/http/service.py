@@ -1,4 +1,4 @@
-"""The service as its callers see it: events as API Gateway makes them, into the app that Lambda runs."""
+"""The service as its callers see it: API Gateway's events, into the app that Lambda runs."""
 
 import asyncio
 import json

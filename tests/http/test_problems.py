@@ -59,7 +59,7 @@ def test_every_situation_has_its_problem(
 def test_the_table_names_every_core_error() -> None:
     """A new error without a row would be a 500."""
     rows = set(problems.TABLE)
-    named = {kind for kind in errors.DialtoneError.__subclasses__()}
+    named = set(errors.DialtoneError.__subclasses__())
     assert named <= rows
 
 

@@ -1,6 +1,7 @@
 import json
 import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def test_secrets_come_by_arn_from_secrets_manager(monkeypatch: pytest.MonkeyPatc
 
     arns = replace(settings.current(), code_key_secret="arn:code", vault_key_secret="arn:vault")
     use(arns, monkeypatch)
-    monkeypatch.setattr(vault, "_provider", Provider)
+    monkeypatch.setattr(vault, "_provider", cache(Provider))
     vault.fingerprints("123456789012")
     vault.device_token("a" * 12, "R1")
     assert asked == ["arn:code", "arn:vault"]
