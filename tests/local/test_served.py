@@ -1,0 +1,190 @@
+"""The served system, over real HTTP: what `make run` starts."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from local import demo
+
+FORM = "vars create UPDATE/PROVISIONING-CODE h prompt"
+_START_SECONDS = 60
+
+
+class Served:
+    """A running server, and how to talk to it."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def ask(  # a request has these parts
+        self,
+        method: str,
+        path: str,
+        *,
+        token: str = "",
+        body: object = None,
+        source: str | None = None,
+    ) -> tuple[int, dict[str, str], str]:
+        """Make one request on a connection of its own."""
+        address = (source, 0) if source else None
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=30, source_address=address
+        )
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            answer = connection.getresponse()
+            told = {name.lower(): value for name, value in answer.getheaders()}
+            return answer.status, told, answer.read().decode()
+        finally:
+            connection.close()
+
+    def token(self, user: str = "user1") -> str:
+        """Sign a demo person in."""
+        return str(json.loads(self.ask("POST", "/dev/token", body={"user": user})[2])["token"])
+
+    def code(self, token: str) -> str:
+        """Issue a code."""
+        status, _, body = self.ask(
+            "POST", "/api/me/codes", token=token, body={"category": "Office"}
+        )
+        assert status == 201
+        return str(json.loads(body)["code"])
+
+    def redeem(self, code: str, hw_id: str, source: str) -> str:
+        """Redeem a code as an update client does."""
+        query = urlencode({"sn": hw_id, "type": "IP232", "PROVISIONING-CODE": code})
+        return self.ask("GET", f"/api/devices/update?{query}", source=source)[2]
+
+    def phones(self, token: str) -> list[dict[str, Any]]:
+        """List a person's phones."""
+        return list(json.loads(self.ask("GET", "/api/me/phones", token=token)[2])["items"])
+
+
+@pytest.fixture(scope="module")
+def served(request: pytest.FixtureRequest, engine: str) -> Iterator[Served]:
+    """Start the server as the README says, on a free port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "PORT": str(port)}
+    if request.config.getoption("--engine"):
+        environment["DYNAMODB_ENDPOINT"] = engine
+    process = subprocess.Popen(
+        [sys.executable, "-m", "local.serve"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    made = Served(port)
+    for _ in range(_START_SECONDS * 10):
+        try:
+            made.ask("GET", "/api/health")
+            break
+        except ConnectionRefusedError:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.1)
+    yield made
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert "Dialtone is ready" in output
+    assert "Traceback" not in output
+    assert process.returncode == 0
+
+
+@pytest.mark.engine
+def test_a_phone_goes_from_its_box_to_a_dial_tone(served: Served) -> None:
+    """The README's journey: a code, the simulated phone, and the phone is current."""
+    token = served.token()
+    code = served.code(token)
+    command = [sys.executable, "-m", "local.phone", "--pause", "0"]
+    arguments = [
+        "--url",
+        f"http://127.0.0.1:{served.port}/init",
+        "--code",
+        f"{code[:4]} {code[4:]}",
+    ]
+    done = subprocess.run(  # noqa: S603 - our own command
+        [*command, *arguments, "--mac", "00-90-33-12-34-56", "--source", "127.0.0.9"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "registered: yes, up to date" in done.stdout
+    assert f"firmware   {demo.FIRMWARE_BUILD}, boot code {demo.BOOT_BUILD}" in done.stdout
+    assert f"/poll {demo.POLL_MINUTES}" in done.stdout
+    assert code not in done.stdout
+    (phone,) = [phone for phone in served.phones(token) if phone["hw_id"] == "009033123456"]
+    assert (phone["state"], phone["local_ip"]) == ("current", "127.0.0.9")
+
+
+@pytest.mark.engine
+def test_fifty_phones_from_fifty_sources_try_one_code(served: Served) -> None:
+    """One wins, 49 get the identical refusal, the winner's repeat gets the winner's answer."""
+    token = served.token("user2")
+    code = served.code(token)
+
+    def attempt(n: int) -> str:
+        return served.redeem(code, f"0090330050{n:02x}", f"127.0.1.{n + 1}")
+
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(attempt, range(50)))
+    winners = [n for n, answer in enumerate(answers) if "device_token" in answer]
+    assert len(winners) == 1
+    refusals = {answer for n, answer in enumerate(answers) if n not in winners}
+    assert len(refusals) == 1
+    assert FORM in refusals.pop()
+    assert attempt(winners[0]) == answers[winners[0]]
+    assert [phone["hw_id"] for phone in served.phones(token)] == [f"0090330050{winners[0]:02x}"]
+
+
+def test_parallel_requests_are_not_mixed_up(served: Served) -> None:
+    """Each of 16 threads gets its own person's answer, every time."""
+    people = [f"user{n}" for n in range(3, 19)]
+    tokens = {person: served.token(person) for person in people}
+
+    def ask(person: str) -> int:
+        mixed = 0
+        for _ in range(25):
+            status, _, body = served.ask("GET", "/api/me", token=tokens[person])
+            mixed += status != 200 or json.loads(body)["sip"] != person
+        return mixed
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(ask, people)) == 0
+
+
+def test_the_front_has_its_doors_and_no_others(served: Served) -> None:
+    """The pages, /init at the root, the issuer, the dev token; everything else is 404."""
+    assert served.ask("GET", "/")[:2][0] == 307
+    assert served.ask("GET", "/")[1]["location"] == "/api/"
+    assert served.ask("GET", "/api/")[0] == 200
+    assert FORM in served.ask("GET", "/init?mac=009033aaaaaa")[2]
+    discovered = json.loads(served.ask("GET", "/issuer/.well-known/openid-configuration")[2])
+    assert discovered["jwks_uri"].endswith("/issuer/keys")
+    for method, path in (("GET", "/dev/token"), ("GET", "/nothing"), ("GET", "/api/nothing")):
+        status, headers, body = served.ask(method, path)
+        assert (status, headers["content-type"]) == (404, "application/problem+json")
+        assert json.loads(body)["status"] == 404
+    for body_sent in ({"user": "nobody"}, {"nobody": 1}, [], "x"):
+        assert served.ask("POST", "/dev/token", body=body_sent)[0] == 400
+    status, headers, _ = served.ask("OPTIONS", "/api/me/codes")
+    assert status == 200
+    assert "Authorization" in headers["access-control-allow-headers"]
+    assert served.ask("PATCH", "/api/me")[0] == 405
