@@ -8,7 +8,6 @@ import asyncio
 import json
 import logging
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -211,8 +210,9 @@ def main() -> None:
             lifespan="off",
             access_log=False,
         )
-        _Server(config, behind, banner).run()
-    sys.exit(0)
+        # uvicorn raises the Ctrl+C that it was ended by once more, after its own clean end
+        with suppress(KeyboardInterrupt):
+            _Server(config, behind, banner).run()
 
 
 if __name__ == "__main__":

@@ -52,12 +52,15 @@ from app import app
 
 def get(path, query):
     return app({
-        "resource": path, "path": path, "httpMethod": "GET", "headers": {}, "multiValueHeaders": {},
+        "resource": path, "path": path, "httpMethod": "GET", "headers": {},
+        "multiValueHeaders": {},
         "queryStringParameters": None,
         "multiValueQueryStringParameters": {name: [value] for name, value in query.items()} or None,
         "pathParameters": None, "stageVariables": None, "body": None, "isBase64Encoded": False,
-        "requestContext": {"resourcePath": path, "httpMethod": "GET", "requestId": "r", "stage": "api",
-                           "domainName": "d.example", "identity": {"sourceIp": "192.0.2.1"}},
+        "requestContext": {
+            "resourcePath": path, "httpMethod": "GET", "requestId": "r", "stage": "api",
+            "domainName": "d.example", "identity": {"sourceIp": "192.0.2.1"},
+        },
     }, Context("r"))
 
 HEAVY = ("pydantic", "boto3", "cryptography", "jwt")
