@@ -24,7 +24,7 @@ _SECRETS = (
     # a parameter of a URL, as it is or URL-encoded up to twice; what stands for no code may stay
     (
         re.compile(
-            r"(?i)(?<![a-z_-])((?:device_token|token|password|provisioning-?code|code)"
+            r"(?i)(?:(?<![a-z_-])|(?<=%3f)|(?<=%253f))((?:device_token|token|password|provisioning-?code|code)"
             r"(?:=|%3d|%253d))(?!prompt\b)(?:(?!%26|%2526)[^&\s\"'])+"
         ),
         r"\1" + MASK,

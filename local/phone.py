@@ -93,7 +93,7 @@ def run_phone(  # noqa: PLR0913 - what a test wants to choose
             client.type_code(code)
             is_typed = True
             continue
-        is_own = "device_token=" in client.active["UP1"]["/url"]
+        is_own = "device_token=" in client.active_url
         if is_own and all(not step.effect for step in steps):
             outcome.is_registered = True
             return outcome
@@ -107,7 +107,7 @@ def _poll(client: UpdateClient, fetch: Fetch, outcome: Outcome, say: Say) -> lis
     try:
         status, script = fetch(url)
     except OSError as error:
-        say(f"← no answer: {error}")
+        say(f"← no answer: {redact(str(error))}")
         return None
     say(f"← {status}")
     if status != _OK:
@@ -115,7 +115,7 @@ def _poll(client: UpdateClient, fetch: Fetch, outcome: Outcome, say: Say) -> lis
     outcome.is_reached = True
     steps = client.execute(script, datetime.now().hour)  # noqa: DTZ005 - the phone's local hour
     for step in steps:
-        say(f"    {redact(step.line)}" + (f"   [{step.effect}]" if step.effect else ""))
+        say(f"    {redact(step.line)}" + (f"   [{redact(step.effect)}]" if step.effect else ""))
     return steps
 
 
@@ -124,9 +124,18 @@ def fetch_from(source: str | None) -> Fetch:
 
     Args:
         source: a loopback address to call from, so that the phone is a source of its own.
+
+    Returns:
+        A Fetch; whatever is no HTTP answer is an OSError.
     """
 
     def fetch(url: str) -> tuple[int, str]:
+        try:
+            return follow(url)
+        except (http.client.HTTPException, ValueError, OverflowError) as error:
+            raise ConnectionError(str(error)) from error
+
+    def follow(url: str) -> tuple[int, str]:
         for _ in range(MAX_REDIRECTS):
             parts = urlsplit(url)
             kind = (
@@ -140,7 +149,7 @@ def fetch_from(source: str | None) -> Fetch:
                 source_address=(source, 0) if source else None,
             )
             try:
-                connection.request("GET", f"{parts.path}?{parts.query}")
+                connection.request("GET", f"{parts.path or '/'}?{parts.query}")
                 answer = connection.getresponse()
                 body = answer.read().decode("utf-8", "replace")
             finally:
@@ -172,7 +181,7 @@ def summary(outcome: Outcome) -> str:
     for module, options in sorted(client.active.items()):
         written = " ".join(f"{name} {redact(value)}".strip() for name, value in options.items())
         lines.append(f"  {module} {written}")
-    lines += [f"not understood: {line}" for line in client.faults]
+    lines += [f"not understood: {redact(line)}" for line in client.faults]
     return "\n".join([*lines, outcome.verdict])
 
 

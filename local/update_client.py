@@ -13,6 +13,7 @@ CODE = "UPDATE/PROVISIONING-CODE"
 PROMPT = "prompt"
 FACTORY_BUILD = "130100"
 _FINALS_THAT_RESET = frozenset({"ireset", "reset", "iresetn", "resetn"})
+_END_OF_LINE = re.compile(r"\r?\n")
 
 Options = dict[str, str]
 
@@ -52,16 +53,20 @@ class UpdateClient:
 
     def __post_init__(self) -> None:
         """Point the factory's update client at its URL."""
-        url = self.factory_url
-        if "?" not in url:
-            url += "?mac=#m&type=#t&hwid=#h&localip=#i"
+        if "?" not in self.factory_url:
+            self.factory_url += "?mac=#m&type=#t&hwid=#h&localip=#i"
         for configuration in (self.pending, self.written, self.active):
-            configuration["UP1"] = {"/url": url}
+            configuration["UP1"] = {"/url": self.factory_url}
 
     @property
     def shows_code_form(self) -> bool:
         """Tell whether the display asks for the provisioning code."""
         return self.variables.get(CODE) == PROMPT
+
+    @property
+    def active_url(self) -> str:
+        """The URL in force; the factory's when there is none (inferred: it is the firmware's)."""
+        return self.active.get("UP1", {}).get("/url") or self.factory_url
 
     def type_code(self, code: str) -> None:
         """Type a code into the form; `#` confirms and is not part of it."""
@@ -75,9 +80,7 @@ class UpdateClient:
             "#h": f"{self.product}-30-00-af",
             "#i": self.local_ip,
         }
-        url = re.sub(
-            "#[mthi]", lambda found: quote(own[found[0]], safe=""), self.active["UP1"]["/url"]
-        )
+        url = re.sub("#[mthi]", lambda found: quote(own[found[0]], safe=""), self.active_url)
         told = {
             "ver": f"13r1 {self.product}[{self.running['prot']}], Bootcode[{self.running['boot']}]",
             "PROT": self.running["prot"],
@@ -101,7 +104,7 @@ class UpdateClient:
         """
         steps: list[Step] = []
         at_the_end: list[Callable[[], None]] = []
-        for line in script.splitlines():
+        for line in _END_OF_LINE.split(script):
             words = line.split()
             if not words:
                 continue
@@ -184,7 +187,8 @@ class UpdateClient:
         match words:
             case ["vars", "create", name, flags, *value]:
                 self.variables[name] = " ".join(value)
-                return "the display asks for the code" if name == CODE else f"kept ({flags})"
+                is_form = name == CODE and self.shows_code_form
+                return "the display asks for the code" if is_form else f"kept ({flags})"
             case ["vars", "del", name]:
                 return "forgotten" if self.variables.pop(name, None) is not None else "was not set"
             case ["mod", "cmd", "UP1", "setvar", name, *value]:

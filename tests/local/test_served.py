@@ -182,7 +182,8 @@ def test_the_front_has_its_doors_and_no_others(served: Served) -> None:
         status, headers, body = served.ask(method, path)
         assert (status, headers["content-type"]) == (404, "application/problem+json")
         assert json.loads(body)["status"] == 404
-    for body_sent in ({"user": "nobody"}, {"nobody": 1}, [], "x"):
+    odd: tuple[object, ...] = ({"user": "nobody"}, {"nobody": 1}, [], "x")
+    for body_sent in odd:
         assert served.ask("POST", "/dev/token", body=body_sent)[0] == 400
     status, headers, _ = served.ask("OPTIONS", "/api/me/codes")
     assert status == 200

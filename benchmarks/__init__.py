@@ -1,0 +1,1 @@
+"""What `make bench` runs: cold starts and handlers, as ratios against bare botocore."""

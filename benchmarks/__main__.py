@@ -1,0 +1,270 @@
+"""Measures cold starts and whole handlers against bare botocore, in one run, as ratios.
+
+Every figure is a median against the same engine on the same machine in the same minute. It asserts
+nothing: a machine that is slow today must not fail a build.
+"""
+
+import contextlib
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from botocore.session import Session
+
+from chalicelib import observability, settings
+from chalicelib.core.codes import read_entry
+from chalicelib.core.jobs import plan_for, serial_of
+from chalicelib.roles import devices
+from chalicelib.storage import connection, vault
+from chalicelib.storage import devices as device_table
+from chalicelib.storage import jobs as job_table
+from local import demo, dynamodb, tables
+from local.api_gateway import Context
+from local.identity import AUDIENCE, Issuer
+from local.serve import forget
+
+ROOT = Path(__file__).parent.parent
+COLD_RUNS = 15
+WARM_RUNS = 150
+ISSUER = "http://127.0.0.1/issuer"
+_NOWHERE = io.StringIO()
+"""Where logs and metrics go while they are part of what is measured."""
+
+BARE = """
+import json
+def handler(event, context):
+    client = make()
+    client.get_item(TableName=TABLE, Key={"hw_id": {"S": "009033000001"}}, ConsistentRead=True)
+    return {"statusCode": 200, "body": json.dumps({"status": "ok"})}
+def make():
+    import botocore.session
+    return botocore.session.get_session().create_client("dynamodb", endpoint_url=ENDPOINT)
+handler({}, None)
+"""
+
+OURS = """
+import json
+from app import app
+event = json.loads(EVENT)
+class Context:
+    function_name = "f"; memory_limit_in_mb = 1; invoked_function_arn = "a"; aws_request_id = "r"
+if PATCH_ISSUER:
+    from chalicelib import identity
+    documents = json.loads(PATCH_ISSUER)
+    identity._get_json = documents.__getitem__
+answer = app(event, Context())
+assert answer["statusCode"] in (200, 201), answer
+"""
+
+
+def event(method: str, path: str, query: dict[str, str], **more: Any) -> dict[str, Any]:  # noqa: ANN401 - an event
+    """Make an event as API Gateway does."""
+    route = more.pop("route", path)
+    return {
+        "resource": route,
+        "path": path,
+        "httpMethod": method,
+        "headers": {},
+        "multiValueHeaders": {},
+        "multiValueQueryStringParameters": {name: [value] for name, value in query.items()} or None,
+        "pathParameters": None,
+        "stageVariables": None,
+        "body": None,
+        "isBase64Encoded": False,
+        "requestContext": {
+            "resourcePath": route,
+            "httpMethod": method,
+            "requestId": "r",
+            "stage": "api",
+            "domainName": "d.example",
+            "identity": {"sourceIp": more.pop("source", "192.0.2.1")},
+        },
+        **more,
+    }
+
+
+def cold(script: str, **values: str) -> float:
+    """Run a script in a fresh interpreter; seconds from its start to its end."""
+    lines = [f"{name} = {value!r}" for name, value in values.items()]
+    started = time.perf_counter()
+    subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-c", "\n".join([*lines, script])],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return time.perf_counter() - started
+
+
+def report(name: str, ours: list[float], bare: list[float], target: float) -> None:
+    """Print one line: medians in milliseconds, their ratio, and what the design asks for."""
+    mine, raw = statistics.median(ours) * 1000, statistics.median(bare) * 1000
+    print(f"{name:<34} {mine:8.1f} ms  {raw:8.1f} ms  {mine / raw:6.2f} x   (at most {target} x)")
+
+
+@contextmanager
+def in_botocore(spent: list[float]) -> Iterator[None]:
+    """Add up the time that calls spend inside botocore."""
+    client = connection.shared().client
+    real = client._make_api_call  # noqa: SLF001 - the call itself, and nothing around it
+
+    def timed(*arguments: Any) -> Any:  # noqa: ANN401 - botocore's own
+        started = time.perf_counter()
+        try:
+            return real(*arguments)
+        finally:
+            spent[-1] += time.perf_counter() - started
+
+    setattr(client, "_make_api_call", timed)  # noqa: B010 - types know it as a method
+    try:
+        yield
+    finally:
+        setattr(client, "_make_api_call", real)  # noqa: B010 - see above
+
+
+def warm(name: str, make: Callable[[int], dict[str, Any]]) -> None:
+    """Measure a whole handler against the botocore calls that it makes."""
+    from app import app
+
+    with contextlib.redirect_stdout(_NOWHERE):
+        events = [make(n) for n in range(WARM_RUNS)]
+    whole: list[float] = []
+    spent: list[float] = []
+    with in_botocore(spent), contextlib.redirect_stdout(_NOWHERE):
+        for one in events:
+            spent.append(0.0)
+            started = time.perf_counter()
+            answer = app(one, Context("r"))
+            whole.append(time.perf_counter() - started)
+            if answer["statusCode"] not in {200, 201}:
+                raise RuntimeError(f"{name}: {answer}")
+    report(name, whole, spent, 1.25)
+
+
+def main() -> None:
+    """Start AWS's DynamoDB Local, measure, print."""
+    from tests.conftest import dynamodb_local
+
+    dynamodb.use_local_credentials()
+    with dynamodb_local(ROOT / ".engine") as endpoint:
+        keys = ROOT / ".state" / "keys.json"
+        vault.write_new_keys(keys)
+        os.environ.update(
+            {
+                "DYNAMODB_ENDPOINT": endpoint,
+                "KEYS_FILE": str(keys),
+                "ISSUER": ISSUER,
+                "AUDIENCE": AUDIENCE,
+                "PUBLIC_URL": "https://d.example/api",
+                "GUESSES_BURST": "1000000",
+                "ISSUES_BURST": "1000000",
+                **{f"{name.upper()}_TABLE": f"bench-{name}" for name in settings.TABLES},
+            }
+        )
+        forget()
+        with contextlib.redirect_stdout(_NOWHERE):
+            observability.logger()  # it keeps the output that it finds
+        client = Session().create_client("dynamodb", endpoint_url=endpoint)
+        tables.create(client, "bench-")
+        demo.seed(datetime.now(UTC))
+        measure(endpoint)
+
+
+def measure(endpoint: str) -> None:
+    """Measure everything."""
+    from chalicelib import identity
+
+    issuer = Issuer(ISSUER, demo.PEOPLE)
+    documents = {f"{ISSUER}{path}": body for path, body in issuer.documents().items()}
+    setattr(identity, "_get_json", documents.__getitem__)  # noqa: B010 - the issuer without a network
+    bearer = {"authorization": f"Bearer {issuer.token('user1', datetime.now(UTC))}"}
+    category = json.dumps({"category": "Office"})
+    issue = event(
+        "POST",
+        "/me/codes",
+        {},
+        body=category,
+        headers={**bearer, "content-type": "application/json"},
+        multiValueHeaders={},
+    )
+    print(f"{'':<34} {'ours':>11}  {'bare':>11}")
+    with contextlib.redirect_stdout(_NOWHERE):
+        token, facts = registered("009033000001")
+    idle = event("GET", "/devices/update", {"sn": "009033000001", "device_token": token, **facts})
+    phone = event("GET", "/init", {"mac": "009033000002"})
+    steps = {
+        "cold GET /health": (event("GET", "/health", {}), 1.25),
+        "cold GET /init": (phone, 1.25),
+        "cold GET /devices/update, idle": (idle, 1.25),
+        "cold GET /me": (event("GET", "/me", {}, headers=bearer), 2.0),
+        "cold POST /me/codes": (issue, 2.0),
+    }
+    timings: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in steps}
+    for _ in range(COLD_RUNS):
+        for name, (one, _) in steps.items():
+            bare = cold(BARE, ENDPOINT=endpoint, TABLE="bench-devices")
+            ours = cold(OURS, EVENT=json.dumps(one), PATCH_ISSUER=json.dumps(documents))
+            timings[name][0].append(ours)
+            timings[name][1].append(bare)
+    for name, (_, target) in steps.items():
+        report(name, *timings[name], target)
+
+    def code() -> str:
+        from chalicelib.identity import Person
+        from chalicelib.roles import users
+
+        person = Person("s", "user2", "User 2", demo.DOMAIN, frozenset())
+        asking = users.Asking(person, "192.0.2.9", "https://d.example/u", datetime.now(UTC))
+        return users.issue_code(asking, "Office").digits
+
+    warm("GET /init, new phone", lambda n: event("GET", "/init", {"mac": f"0090aa{n:06x}"}))
+    warm(
+        "GET /init with a code",
+        lambda n: event("GET", "/init", {"mac": f"0090bb{n:06x}", "code": code()}),
+    )
+    warm("POST /me/codes", lambda _: issue)
+    warm(
+        "GET /devices/update, redeem",
+        lambda n: event(
+            "GET", "/devices/update", {"sn": f"0090cc{n:06x}", "code": code(), "type": "IP232"}
+        ),
+    )
+    warm("GET /devices/update, idle", lambda _: idle)
+
+
+def registered(hw_id: str) -> tuple[str, dict[str, str]]:
+    """Register a phone that has run everything; returns its token and what it reports."""
+    from chalicelib.core.devices import Facts
+    from chalicelib.identity import Person
+    from chalicelib.roles import users
+
+    now = datetime.now(UTC)
+    person = Person("s", "user1", "User 1", demo.DOMAIN, frozenset())
+    asking = users.Asking(person, "192.0.2.9", "https://d.example/u", now)
+    digits = users.issue_code(asking, "Office").digits
+    entry = read_entry(digits)
+    facts = Facts(product="IP232", prot=demo.FIRMWARE_BUILD, boot=demo.BOOT_BUILD)
+    visit = devices.Visit(hw_id, facts, entry, None, "192.0.2.9", "https://d.example/u")
+    token = devices.register(visit, entry, now).token if entry else ""
+    device = device_table.find(hw_id)
+    plan = plan_for(demo.DOMAIN, "Office", job_table.find_matching(demo.DOMAIN, "Office"))
+    check = serial_of(device.registration_id, plan) if device else ""
+    told = {"PROT": demo.FIRMWARE_BUILD, "BOOT": demo.BOOT_BUILD, "CHECK": check, "type": "IP232"}
+    seen = devices.Visit(
+        hw_id, Facts("IP232", "", told["PROT"], told["BOOT"], check), None, token, "192.0.2.9", ""
+    )
+    devices.update_script(seen, now + timedelta(seconds=1))
+    return token, told
+
+
+if __name__ == "__main__":
+    main()

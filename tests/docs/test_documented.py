@@ -1,0 +1,137 @@
+"""What is undocumented fails here: routes, settings, metrics, tables, errors, decisions, words."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from app import app
+from chalicelib import settings
+from chalicelib.api import problems
+from chalicelib.core import rate_limits
+from local import tables
+
+ROOT = Path(__file__).parent.parent.parent
+DOCS = ROOT / "docs"
+OPENAPI = json.loads((ROOT / "chalicelib" / "openapi.json").read_text())
+SOURCES = {path: path.read_text() for path in (ROOT / "chalicelib").rglob("*.py")}
+
+
+def text(name: str) -> str:
+    """Read a document."""
+    return (DOCS / name).read_text()
+
+
+def test_every_route_is_described_and_every_description_is_a_route() -> None:
+    """Method by method, in docs/openapi.json, which is the file that ships."""
+    served = {(path, method.lower()) for path, routes in app.routes.items() for method in routes}
+    described = {(path, method) for path, methods in OPENAPI["paths"].items() for method in methods}
+    assert described == served
+    assert (DOCS / "openapi.json").resolve() == ROOT / "chalicelib" / "openapi.json"
+
+
+def test_every_route_that_stores_has_its_access_path() -> None:
+    """In docs/data-model.md."""
+    model = text("data-model.md")
+    without_store = {"/health", "/config.json", "/openapi.json", "/"}
+    missing = [path for path in app.routes if path not in without_store and f"{path}" not in model]
+    assert [path for path in missing if path != "/devices/{hw_id}/jobs/{job_id}"] == []
+
+
+def test_every_table_is_described() -> None:
+    """With every attribute that a model has."""
+    from chalicelib.storage.connection import Item
+
+    model = text("data-model.md")
+    for concept in tables.definitions():
+        assert f"| {concept} |" in model
+    for item in Item.__subclasses__():
+        for attribute in item.get_attributes():
+            assert attribute in model, f"{item.concept}.{attribute}"
+
+
+def test_every_setting_is_described() -> None:
+    """By the name of its variable."""
+    operations = text("operations.md")
+    asked: set[str] = set()
+
+    class Environment(dict[str, str]):
+        def get(self, name: str, default: object = None) -> object:  # type: ignore[override]
+            asked.add(name)
+            return default
+
+    settings.read(Environment())
+    assert len(asked) > 20
+    assert [name for name in sorted(asked) if f"`{name}`" not in operations] == []
+    for limit in rate_limits.LimitName:
+        assert f"`{limit.upper()}_BURST`" in operations
+
+
+def test_every_metric_is_described() -> None:
+    """As it is counted in the code."""
+    counted = {
+        name
+        for source in SOURCES.values()
+        for name in re.findall(r"observability\.count\(\s*\"(\w+)\"", source)
+    }
+    described = set(re.findall(r"^\| `([A-Z]\w+)` \|", text("operations.md"), re.MULTILINE))
+    assert counted == described & counted
+    assert counted == {name for name in described if not name.isupper()}
+
+
+def test_every_status_of_the_error_table_is_described() -> None:
+    """Somewhere in the description of the interface."""
+    described = {
+        int(status)
+        for methods in OPENAPI["paths"].values()
+        for operation in methods.values()
+        for status in operation["responses"]
+    }
+    assert {row.status for row in problems.TABLE.values()} <= described
+
+
+def test_every_source_of_a_line_has_its_row() -> None:
+    """A line of a script names a row of docs/update-client.md."""
+    page = text("update-client.md")
+    sources = SOURCES[ROOT / "chalicelib" / "core" / "scripts.py"]
+    named = set(re.findall(r"Line\([^)]*?, \"([a-z ,]+)\"", sources))
+    named |= set(re.findall(r"\", \"([a-z ,]+)\"(?:, is_inferred=True)?\)", sources))
+    assert len(named) >= 6
+    assert [name for name in named if f"| {name} |" not in page] == []
+
+
+def test_every_document_that_is_linked_is_there() -> None:
+    """From the README and from the code."""
+    linked = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
+    assert [link for link in linked if not (ROOT / link).exists()] == []
+    named = {
+        name
+        for source in SOURCES.values()
+        for name in re.findall(r"docs/(?:decisions/\d{4}|[a-z-]+\.(?:md|json))", source)
+    }
+    for name in named:
+        assert list(ROOT.glob(f"{name}*")), name
+
+
+@pytest.mark.parametrize(
+    "path", sorted(DOCS.glob("decisions/*.md")), ids=lambda path: path.stem[:4]
+)
+def test_every_decision_says_what_it_is(path: Path) -> None:
+    """Its number and a title."""
+    assert path.read_text().startswith(f"# {int(path.stem[:4])}. ")
+
+
+def test_the_project_stands_alone() -> None:
+    """No file reads or names a place outside of the project."""
+    outside = re.compile(r"\.\./" + r"shared|/wo" + r"rk/|regis" + r"try\.npm|pypi\." + r"org")
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],  # noqa: S607 - git of the PATH
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.splitlines():
+        assert not outside.search((ROOT / name).read_text(errors="ignore")), name
