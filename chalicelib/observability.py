@@ -4,6 +4,7 @@ It must not know what is logged; whoever logs passes names and handles, never a 
 and the redaction here is for what nobody thought of.
 """
 
+import logging
 import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools import Logger
 
 NAMESPACE = "Dialtone"
+SERVICE = "dialtone"
 MASK = "***"
 
 _SECRETS = (
@@ -58,10 +60,18 @@ def logger() -> "Logger":
             return super().serialize(log)
 
     return Logger(
-        service="dialtone",
+        service=SERVICE,
         level=settings.current().log_level,
         logger_formatter=RedactingFormatter(serialize_stacktrace=False),
     )
+
+
+def forget() -> None:
+    """Drop the logger, so that the next line reads the settings again; for tests and servers."""
+    logger.cache_clear()
+    known = logging.getLogger(SERVICE)
+    known.handlers.clear()
+    vars(known).pop("init", None)  # Powertools' own mark that it is set up
 
 
 def count(metric: str, **dimensions: str) -> None:

@@ -106,7 +106,7 @@ def forget() -> None:
     vault.forget()
     identity.forget()
     sightings.forget()
-    observability.logger.cache_clear()
+    observability.forget()
 
 
 class Front:

@@ -33,7 +33,7 @@ def test_promise_7_no_secret_is_in_any_output(
     output = io.StringIO()
     secrets: list[str] = []
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-        observability.logger.cache_clear()
+        observability.forget()
         signed_in = caller.issuer.token("user1", datetime.now(UTC))
         secrets.append(signed_in)
         code = caller.call("POST", "/me/codes", token=signed_in, body={"category": "Office"}).json[
@@ -62,6 +62,7 @@ def test_promise_7_no_secret_is_in_any_output(
             with monkeypatch.context() as patch:
                 patch.setattr(users, "profile", fail)
                 caller.call("GET", "/me", token=signed_in)
+    observability.forget()
     text = output.getvalue() + caplog.text
     assert "CodeRedeemed" in text
     assert '"route":"/devices/update"' in text
