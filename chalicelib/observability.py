@@ -69,9 +69,7 @@ def logger() -> "Logger":
 def forget() -> None:
     """Drop the logger, so that the next line reads the settings again; for tests and servers."""
     logger.cache_clear()
-    known = logging.getLogger(SERVICE)
-    known.handlers.clear()
-    vars(known).pop("init", None)  # Powertools' own mark that it is set up
+    logging.Logger.manager.loggerDict.pop(SERVICE, None)
 
 
 def count(metric: str, **dimensions: str) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -62,6 +63,15 @@ def test_any_text_gives_twelve_hex_digits_or_none(text: str) -> None:
     assert hw_id is None or (len(hw_id) == 12 and set(hw_id) <= set("0123456789abcdef"))
 
 
+@given(st.text("0123456789abcdef", min_size=12, max_size=12), st.sampled_from("-:. "))
+def test_a_hardware_id_survives_every_way_to_write_it(hw_id: str, separator: str) -> None:
+    """In pairs, in capitals, with any separator."""
+    pairs = [hw_id[start : start + 2] for start in range(0, 12, 2)]
+    expected = None if set(hw_id) in ({"0"}, {"f"}) else hw_id
+    assert parse_hw_id(separator.join(pairs).upper()) == expected
+    assert parse_hw_id(hw_id) == expected
+
+
 def test_facts_are_read_from_what_an_update_client_appends() -> None:
     """Product from type or hardware version, builds as they are, addresses by both names."""
     query = {"hwid": "IP232-30-00-af", "ver": "13r1", "prot": "134250", "check": "7"}
@@ -69,7 +79,50 @@ def test_facts_are_read_from_what_an_update_client_appends() -> None:
     assert parse_query_facts(query) == Facts(
         product="IP232", version="13r1", prot="134250", check="7", local_ip="10.0.0.7"
     )
-    assert parse_query_facts({"type": "IP112", "hwid": "x-1", "ip": "::1"}).product == "IP112"
+    both = {"type": "IP112", "hwid": "x-1", "ip": "::1", "localip": "10.0.0.7", "boot": "131286"}
+    assert parse_query_facts(both) == Facts(product="IP112", boot="131286", local_ip="::1")
+
+
+def test_what_a_phone_did_not_say_is_empty() -> None:
+    """And what did not say otherwise is a phone."""
+    facts = parse_query_facts({})
+    said = {member.name: getattr(facts, member.name) for member in fields(facts)}
+    assert said.pop("device_type") == "PHONE"
+    assert set(said.values()) == {""}
+
+
+def test_a_new_device_has_no_assignment_and_no_past() -> None:
+    """Nothing is known but its hardware id and its state."""
+    device = Device("009033000001", State.RELEASED)
+    known = {member.name: getattr(device, member.name) for member in fields(device)}
+    del known["hw_id"], known["state"]
+    assert known.pop("device_type") == "PHONE"
+    assert [name for name, value in known.items() if value] == []
+
+
+def test_states_are_the_words_of_the_interface() -> None:
+    """They stand in items and answers."""
+    assert list(State) == ["registered", "updating", "current", "released"]
+
+
+def test_a_fact_keeps_its_first_200_characters() -> None:
+    """No more, and no fewer."""
+    assert parse_query_facts({"ver": "v" * 250}).version == "v" * 200
+
+
+@pytest.mark.parametrize("build", ["134250\r\nreset", "13 42", "1" * 33, "\u0661", "a/b"])
+def test_what_is_no_build_is_unknown(build: str) -> None:
+    """A build or serial is compared and written back, so it is one plain word."""
+    facts = parse_query_facts({"prot": build, "boot": build, "check": build})
+    assert (facts.prot, facts.boot, facts.check) == ("", "", "")
+
+
+@given(st.dictionaries(st.sampled_from(["type", "hwid", "ver", "ip", "localip"]), st.text()))
+def test_facts_stay_as_they_were_read(query: dict[str, str]) -> None:
+    """Reading what was read changes nothing: what is stored compares equal at the next visit."""
+    facts = parse_query_facts(query)
+    said = {"type": facts.product, "ver": facts.version, "ip": facts.local_ip}
+    assert parse_query_facts(said) == facts
 
 
 @given(st.dictionaries(st.sampled_from(["type", "ver", "prot", "boot", "check", "ip"]), st.text()))
@@ -112,3 +165,57 @@ def test_who_may_take_a_device_over(
     """Its user, an administrator of its domain, or anybody once it is free."""
     why = refusal_to_assign(device, domain, user, is_for_anyone=is_for_anyone, now=NOW)
     assert why is refusal
+
+
+@given(
+    st.sampled_from([State.REGISTERED, State.UPDATING, State.CURRENT]),
+    st.integers(0, 2 * 86_400_000),
+    st.booleans(),
+    st.sampled_from(["example.com", "other.example"]),
+    st.sampled_from(["user1", "user2"]),
+    st.booleans(),
+)
+def test_a_device_in_use_changes_hands_only_within_its_rules(
+    state: State,
+    age_ms: int,
+    has_used_token: bool,
+    domain: str,
+    user: str,
+    is_for_anyone: bool,
+) -> None:
+    """Never out of its domain, never to another user but by an administrator; a day unused frees it."""
+    registered_at = NOW - timedelta(milliseconds=age_ms)
+    used_at = registered_at if has_used_token else None
+    device = replace(OWNED, state=state, registered_at=registered_at, token_used_at=used_at)
+    why = refusal_to_assign(device, domain, user, is_for_anyone=is_for_anyone, now=NOW)
+    if not has_used_token and age_ms >= 86_400_000:
+        assert why is None
+    elif domain != "example.com":
+        assert why is Refusal.DEVICE_OF_ANOTHER_DOMAIN
+    elif user != "user1" and not is_for_anyone:
+        assert why is Refusal.DEVICE_OF_ANOTHER_USER
+    else:
+        assert why is None
+
+
+@pytest.mark.parametrize(
+    ("age", "is_free"),
+    [
+        (timedelta(0), False),
+        (timedelta(hours=24) - timedelta(milliseconds=1), False),
+        (timedelta(hours=24), True),
+        (timedelta(hours=24) + timedelta(milliseconds=1), True),
+    ],
+)
+def test_an_unused_token_frees_its_device_after_a_day(age: timedelta, is_free: bool) -> None:
+    """To the millisecond; one use at any time keeps it."""
+    unused = replace(OWNED, registered_at=NOW - age, token_used_at=None)
+    assert unused.is_free(NOW) is is_free
+    assert not replace(unused, token_used_at=NOW - age).is_free(NOW)
+
+
+def test_a_released_device_is_free_whatever_is_left_of_its_past() -> None:
+    """Release counts at once, and so does never having been registered."""
+    assert replace(OWNED, state=State.RELEASED).is_free(NOW)
+    assert replace(OWNED, registered_at=None).is_free(NOW)
+    assert not OWNED.is_free(NOW)

@@ -1,17 +1,25 @@
 import inspect
+import re
 
 from chalicelib.core import errors
 
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
     """Every failure the service can name is drawn where people look for it."""
+    drawn: dict[int, str] = {}
+    parents: dict[str, str] = {}
+    for line in inspect.getdoc(errors).splitlines():  # type: ignore[union-attr] - it has one
+        if found := re.search(r"(\w+Error)\b", line):
+            name, depth = found[1], found.start()
+            drawn[depth] = name
+            above = [known for known in drawn if known < depth]
+            parents[name] = drawn[max(above)] if above else "Exception"
     kinds = [
         kind
         for _, kind in inspect.getmembers(errors, inspect.isclass)
         if issubclass(kind, errors.DialtoneError)
     ]
-    assert errors.__doc__ is not None
-    assert [kind.__name__ for kind in kinds if kind.__name__ not in errors.__doc__] == []
+    assert parents == {kind.__name__: kind.__base__.__name__ for kind in kinds if kind.__base__}
 
 
 def test_errors_carry_what_their_answers_need() -> None:
@@ -26,3 +34,19 @@ def test_errors_carry_what_their_answers_need() -> None:
     assert errors.LimitReachedError("guesses", 7).retry_after_seconds == 7
     assert errors.StoreUnavailableError("ThrottlingException").retry_after_seconds == 5
     assert errors.NotFoundError("category").kind == "category"
+
+
+def test_every_fault_is_told_at_once() -> None:
+    """By field and message, for people and for logs."""
+    faults = (errors.Fault("category", "missing"), errors.Fault("users.3", "unknown"))
+    error = errors.InvalidRequestError(*faults)
+    assert error.faults == faults
+    assert str(error) == "category: missing; users.3: unknown"
+
+
+def test_no_two_reasons_of_a_refusal_can_be_told_apart_by_the_text() -> None:
+    """One identical answer for every code that cannot be redeemed, one for every device elsewhere."""
+    refusals = list(errors.Refusal)
+    assert len({str(errors.CodeNotRedeemableError(why)) for why in refusals}) == 1
+    assert len({str(errors.DeviceElsewhereError(why)) for why in refusals}) == 1
+    assert [errors.CodeNotRedeemableError(why).refusal for why in refusals] == refusals

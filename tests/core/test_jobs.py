@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core import jobs
-from chalicelib.core.devices import Device, Facts, State
+from chalicelib.core import jobs, scripts
+from chalicelib.core.devices import Device, Facts, State, parse_query_facts
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 FIRMWARE = {
@@ -71,6 +71,42 @@ def test_a_plan_is_the_latest_matching_job_of_each_type(made: list[jobs.Job], ra
         assert chosen == ([max(matching, key=lambda each: each.job_id)] if matching else [])
 
 
+@given(ANY_JOBS)
+def test_what_does_not_match_never_matters(made: list[jobs.Job]) -> None:
+    """Other domains' and categories' jobs change nothing, however late; a device may get none."""
+    own = [one for one in made if one.domain == "example.com" and one.category != "Reception"]
+    plan = jobs.plan_for("example.com", "Office", made)
+    assert plan == jobs.plan_for("example.com", "Office", own)
+    assert {one.category for one in plan.jobs} <= {"Office", "*"}
+    assert {one.domain for one in plan.jobs} <= {"example.com"}
+    assert jobs.plan_for("third.example", "Office", made).jobs == ()
+
+
+@given(ANY_JOBS, ANY_JOBS)
+def test_a_plan_of_plans_is_the_plan(some: list[jobs.Job], more: list[jobs.Job]) -> None:
+    """Keeping only the latest job of each type, as the store does, loses nothing."""
+    made = list({one.job_id: one for one in (*some, *more)}.values())
+    kept = (*jobs.plan_for("example.com", "Office", some).jobs, *more)
+    ids = {one.job_id for one in jobs.plan_for("example.com", "Office", kept).jobs}
+    if not {one.job_id for one in some} & {one.job_id for one in more}:
+        assert ids == {one.job_id for one in jobs.plan_for("example.com", "Office", made).jobs}
+
+
+def test_a_job_for_every_category_and_one_for_this_one_are_equals() -> None:
+    """The later wins, neither is more special."""
+    special, general = job("1", "expert"), job("2", "expert", "*")
+    assert jobs.plan_for("example.com", "Office", [special, general]).jobs == (general,)
+    later = replace(special, job_id="3")
+    assert jobs.plan_for("example.com", "Office", [later, general]).jobs == (later,)
+    assert jobs.plan_for("example.com", "Reception", [later, general]).jobs == (general,)
+
+
+def test_a_job_of_an_unknown_type_is_left_out() -> None:
+    """Data of a newer version does not break an older one."""
+    strange = replace(job("9", "expert"), job_type="of tomorrow")
+    assert jobs.plan_for("example.com", "Office", [*ALL, strange]) == PLAN
+
+
 def test_raw_lines_have_the_last_word() -> None:
     """The registry's order is the script's order."""
     assert [made.job_type for made in PLAN.configuration] == ["update-client", "expert"]
@@ -83,6 +119,23 @@ def test_a_serial_names_a_registration_and_its_configuration() -> None:
     serial = jobs.serial_of("R1", PLAN)
     assert jobs.serial_of("R2", PLAN) != serial != jobs.serial_of("R1", other)
     assert jobs.serial_of("R1", firmware) == serial
+    assert jobs.serial_of("R1", PLAN) == serial
+
+
+def test_a_serial_comes_back_from_a_phone_as_it_was_sent() -> None:
+    """CHECK is read as the serial that the script gave, 64 bits of it."""
+    serial = jobs.serial_of("R1", PLAN)
+    assert parse_query_facts({"check": serial}).check == serial
+    assert scripts.guard(serial).text == f"mod cmd UP1 check ser {serial}"
+    assert len(serial) == 16
+    assert int(serial, 16) >= 0
+
+
+def test_the_parts_of_a_serial_do_not_run_together() -> None:
+    """Two registrations whose ids and jobs spell the same text have different serials."""
+    one = jobs.Plan(None, (job("2", "update-client"),))
+    two = jobs.Plan(None, (job("12", "update-client"),))
+    assert jobs.serial_of("R1", one) != jobs.serial_of("R", two)
 
 
 def test_firmware_is_loaded_only_where_the_build_differs() -> None:
@@ -110,6 +163,35 @@ def test_what_a_phone_reports_confirms_its_jobs() -> None:
     assert jobs.confirmed_by(DEVICE, PLAN, replace(OLD, check="another")) == {}
 
 
+def test_a_plan_without_firmware_confirms_none() -> None:
+    """Whatever a phone reports, it cannot have done a job that is not there."""
+    configuration = jobs.Plan(None, PLAN.configuration)
+    assert jobs.confirmed_by(DEVICE, configuration, NEW) == {}
+    assert jobs.confirmed_by(DEVICE, jobs.Plan(None, ()), NEW) == {}
+
+
+@given(
+    ANY_JOBS,
+    st.builds(
+        Facts,
+        product=st.sampled_from(["IP232", "IP112"]),
+        prot=st.sampled_from(["", "130100", "134250"]),
+        boot=st.sampled_from(["", "130100", "131286"]),
+    ),
+    st.booleans(),
+)
+def test_a_fresh_device_is_current_exactly_when_nothing_is_left_to_send(
+    made: list[jobs.Job], facts: Facts, has_run: bool
+) -> None:
+    """What is explained is what is delivered, from one and the same report."""
+    plan = jobs.plan_for("example.com", "Office", made)
+    check = jobs.serial_of("R1", plan) if has_run else ""
+    confirmed = jobs.confirmed_by(DEVICE, plan, replace(facts, check=check))
+    left = (*jobs.firmware_lines(plan, facts), *jobs.configuration_lines(plan, confirmed))
+    assert (jobs.state_of(plan, confirmed) is State.CURRENT) == (not left)
+    assert set(confirmed.items()) <= {(one.job_type, one.job_id) for one in plan.jobs}
+
+
 def test_a_confirmation_lasts_until_the_job_is_replaced() -> None:
     """What was confirmed stays; a newer job of one type is open, the others are not."""
     confirmed = {"software": "1", "update-client": "2", "expert": "3"}
@@ -127,6 +209,11 @@ def test_a_confirmation_lasts_until_the_job_is_replaced() -> None:
     assert len(jobs.configuration_lines(PLAN, {})) == 2
 
 
+def test_three_polls_are_forty_five_minutes() -> None:
+    """The update client's default interval is a quarter of an hour."""
+    assert timedelta(seconds=jobs.STUCK_SECONDS) == timedelta(minutes=45)
+
+
 def test_a_script_is_stuck_after_three_polls() -> None:
     """Counted from when it was first out, and only while something is open."""
     limit = NOW + timedelta(seconds=jobs.STUCK_SECONDS)
@@ -142,7 +229,16 @@ def test_a_script_is_stuck_after_three_polls() -> None:
         ("expert", {"lines": ["config write", "vars del X"]}, []),
         ("expert", {}, ["lines"]),
         ("expert", {"lines": []}, ["lines"]),
-        ("expert", {"lines": ["a"] * 501}, ["lines"]),
+        ("expert", {"lines": ["a"] * 500}, []),
+        ("expert", {"lines": ("a",) * 501}, ["lines"]),
+        ("expert", {"lines": "reset"}, ["lines"]),
+        ("expert", {"lines": {"reset": 1}}, ["lines"]),
+        ("expert", {"lines": ["x" * 2000]}, []),
+        (
+            "expert",
+            {"lines": ["bell\a", "\u2028", "\x85", "\r", "\t"]},
+            [f"lines.{n}" for n in range(5)],
+        ),
         (
             "expert",
             {"lines": ["ok", "two\nlines", 5, "x" * 2001]},
@@ -150,7 +246,10 @@ def test_a_script_is_stuck_after_three_polls() -> None:
         ),
         ("update-client", {"poll_minutes": 1}, []),
         ("update-client", {"poll_minutes": 0}, ["poll_minutes"]),
+        ("update-client", {"poll_minutes": 1440}, []),
         ("update-client", {"poll_minutes": 1441}, ["poll_minutes"]),
+        ("update-client", {"poll_minutes": 5.0}, ["poll_minutes"]),
+        ("update-client", {}, ["poll_minutes"]),
         ("update-client", {"poll_minutes": True}, ["poll_minutes"]),
         ("update-client", {"poll_minutes": "5\nreset"}, ["poll_minutes"]),
         ("nonsense", {}, ["type"]),
@@ -162,3 +261,35 @@ def test_parameters_are_checked_all_at_once(
     """Every fault, by field; the known types are named."""
     faults = jobs.faults_of(job_type, parameters)
     assert [fault.field for fault in faults] == fields
+
+
+@given(st.lists(st.text(max_size=20), min_size=1, max_size=5))
+def test_raw_lines_without_a_fault_are_as_many_as_were_written(written: list[str]) -> None:
+    """Nothing in one line can begin another; what could is a fault, named by its place."""
+    faults = jobs.faults_of("expert", {"lines": written})
+    at_fault = {fault.field for fault in faults}
+    good = [line for place, line in enumerate(written) if f"lines.{place}" not in at_fault]
+    lines = jobs.CONFIGURATION_TYPES["expert"].lines({"lines": good})
+    script = scripts.render("test", lines)
+    assert script.splitlines() == ["# dialtone: test", *good]
+    assert script.count("\r\n") == len(good) + 1
+
+
+def test_faults_say_what_would_be_right() -> None:
+    """The limits and the known types are told, the value is not repeated."""
+    wrong = [("expert", {}), ("expert", {"lines": [5]}), ("update-client", {}), ("nonsense", {})]
+    assert [jobs.faults_of(kind, parameters)[0].message for kind, parameters in wrong] == [
+        "a list of 1 to 500 lines",
+        "one printable line of at most 2000 characters",
+        "a whole number from 1 to 1440",
+        "one of update-client, expert",
+    ]
+
+
+@given(st.text(), st.text(), st.sampled_from(["prot", "boot"]))
+def test_no_firmware_url_or_build_can_begin_a_line(url: str, build: str, command: str) -> None:
+    """One load is one line of six words and its build, whatever the firmware JSON says."""
+    software = job("1", "software", parameters={"IP232": {command: {"url": url, "build": build}}})
+    lines = jobs.firmware_lines(jobs.Plan(software, ()), Facts(product="IP232"))
+    assert len(lines) == (1 if build else 0)
+    assert all(line.text.isprintable() and line.text.count(" ") == 6 for line in lines)

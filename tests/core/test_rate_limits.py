@@ -1,3 +1,5 @@
+from ipaddress import IPv4Address, IPv6Address
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,3 +80,82 @@ def test_a_refund_forgives_one_attempt_and_no_more(limit: Limit, tries: int, ref
 def test_a_source_is_what_one_customer_holds(address: str, source: str) -> None:
     """One IPv4 address, or one IPv6 site."""
     assert source_of(address) == source
+
+
+@given(LIMITS, st.lists(st.tuples(st.integers(0, 20_000), st.booleans()), max_size=60))
+def test_a_success_leaves_a_bucket_as_if_it_had_not_been_tried(
+    limit: Limit, attempts: list[tuple[int, bool]]
+) -> None:
+    """Reserved and refunded, it neither costs the source anything nor forgives it anything."""
+    now, stored, failures_alone = 0, None, None
+    for pause, succeeds in attempts:
+        now += pause
+        decision = decide(now, limit, stored)
+        without = decide(now, limit, failures_alone)
+        assert decision.is_allowed == without.is_allowed
+        assert decision.retry_after_ms == without.retry_after_ms
+        if decision.is_allowed and succeeds:
+            stored = decision.stored_ms - limit.interval_ms
+        elif decision.is_allowed:
+            stored, failures_alone = decision.stored_ms, without.stored_ms
+
+
+@given(LIMITS, st.one_of(st.none(), st.integers(0, 2_000_000)), st.integers(0, 1_000_000))
+def test_an_attempt_costs_one_interval_or_nothing(
+    limit: Limit, stored: int | None, now: int
+) -> None:
+    """Allowed, it moves the timestamp on from the later of then and now; refused, it moves nothing."""
+    decision = decide(now, limit, stored)
+    later = now if stored is None else max(now, stored)
+    is_allowed = later - now <= (limit.burst - 1) * limit.interval_ms
+    assert decision.is_allowed == is_allowed
+    assert decision.stored_ms == (later + limit.interval_ms if is_allowed else stored)
+    assert (decision.retry_after_ms == 0) == is_allowed
+    if not is_allowed:
+        ready = now + decision.retry_after_ms
+        assert decide(ready, limit, stored).is_allowed
+        assert not decide(ready - 1, limit, stored).is_allowed
+
+
+@given(LIMITS, st.integers(0, 1_000_000), st.integers(0, 1_000_000))
+def test_a_rested_bucket_gives_its_burst_and_no_more(limit: Limit, start: int, rest: int) -> None:
+    """However long nobody came, at most the burst is saved up."""
+    now, stored = start, start
+    if rest:
+        now, stored = start + rest, decide(start, limit, None).stored_ms
+    given_at_once = 0
+    while (decision := decide(now, limit, stored)).is_allowed:
+        stored = decision.stored_ms
+        given_at_once += 1
+    is_rested = rest == 0 or rest >= limit.interval_ms
+    assert given_at_once == (limit.burst if is_rested else limit.burst - 1)
+
+
+@given(st.ip_addresses(v=6).filter(lambda address: address.ipv4_mapped is None), st.data())
+def test_one_ipv6_site_is_one_source(address: IPv6Address, data: st.DataObject) -> None:
+    """Whatever the last 72 bits; one bit more to the left is another source."""
+    site = int(address) >> 72
+    neighbour = IPv6Address((site << 72) | data.draw(st.integers(0, 2**72 - 1)))
+    stranger = IPv6Address(int(address) ^ (1 << 72))
+    assert source_of(str(neighbour)) == source_of(str(address))
+    assert source_of(str(stranger)) != source_of(str(address))
+    assert source_of(str(address)).endswith("/56")
+
+
+@given(st.ip_addresses(v=4), st.ip_addresses(v=4))
+def test_one_ipv4_address_is_one_source(address: IPv4Address, other: IPv4Address) -> None:
+    """Written as itself or mapped into IPv6; another address is another source."""
+    assert source_of(str(address)) == source_of(f"::ffff:{address}") == str(address)
+    assert (source_of(str(address)) == source_of(str(other))) == (address == other)
+
+
+@given(st.text(max_size=50))
+def test_any_text_has_a_source(text: str) -> None:
+    """What is no address shares one bucket, and nothing raises."""
+    source = source_of(text)
+    assert source == "unknown" or source == source_of(source.removesuffix("/56"))
+
+
+def test_the_names_of_limits_are_the_keys_of_their_buckets() -> None:
+    """They stand in items, settings and metrics."""
+    assert list(LimitName) == ["guesses", "issues", "sightings"]

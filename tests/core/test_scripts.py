@@ -1,4 +1,4 @@
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 import pytest
 from hypothesis import given
@@ -123,3 +123,118 @@ def test_an_option_decodes_to_itself(value: str) -> None:
     """What a phone decodes is what we meant, in one word."""
     assert unquote(scripts.option(value)) == value
     assert set(scripts.option(value)).isdisjoint(" \r\n/#&?")
+
+
+WORD = st.text(max_size=40)
+SCHEMES = st.sampled_from(["http", "https", "ws", "wss", "WSS", "Https"])
+
+
+@given(SCHEMES, WORD)
+def test_no_devices_url_can_begin_a_line(scheme: str, path: str) -> None:
+    """Whatever stands in it, the way to Devices has six commands, and the URL comes back whole."""
+    url = f"{scheme}://d.example/{path}"
+    pointer, *rest = lines(scripts.to_devices(url))
+    words = pointer.split(" ")
+    assert len(rest) == 5
+    assert len(words) == 5
+    if scheme.lower() in {"ws", "wss"}:
+        assert words[:3] == ["config", "change", "SYSCLIENT"]
+        assert words[4] == "/sysadmin"
+        assert unquote(words[3]) == url
+    else:
+        assert words[:4] == ["config", "add", "UP1", "/url"]
+        placeholders = "?sn=#m&type=#t&hwid=#h&ip=#i"
+        assert unquote(words[4]) in {url, url + placeholders}
+
+
+@given(WORD, st.text(min_size=1, max_size=40))
+def test_no_secure_url_can_begin_a_line(path: str, title: str) -> None:
+    """Moving a phone to https takes three commands before the form, whatever our URL is."""
+    url = f"https://d.example/{path}"
+    moved = lines(scripts.code_form(url))
+    assert [line.split(" ")[0] for line in moved] == ["config", "config", "config", "vars"]
+    assert unquote(moved[0].split(" ")[4]).startswith(url)
+    assert unquote(scripts.option(title)) == title
+
+
+@given(st.dictionaries(st.text("abcdefgh_", min_size=1), ANYTHING, max_size=3))
+def test_what_identifies_a_phone_can_be_read_back(parameters: dict[str, str]) -> None:
+    """The placeholders come first and stay as they are; every member of the query keeps its value."""
+    start, _, own = scripts.identified(URL, **parameters).partition("#i")
+    assert start == f"{URL}?sn=#m&type=#t&hwid=#h&ip="
+    assert dict(parse_qsl(own, keep_blank_values=True)) == parameters
+    assert bool(own) == bool(parameters)
+
+
+@given(ANYTHING)
+def test_a_url_in_a_command_stays_one_word(url: str) -> None:
+    """What is legal in a URL stays as it is, everything else is encoded and comes back."""
+    written = scripts.argument(url)
+    assert written.isascii()
+    assert written.isprintable()
+    assert " " not in written
+    assert unquote(written) == unquote(url)
+
+
+def test_a_url_in_a_command_is_not_encoded_twice() -> None:
+    """Every character that a URL may hold stays, what is encoded too."""
+    url = "https://f.example:8443/a%20b/~x_y-z.bin?v=1&w=(2)*!$',;+#[@]"
+    assert scripts.argument(url) == url
+
+
+@given(st.lists(ANYTHING, max_size=3), st.text("0123456789abcdef", min_size=1), st.booleans())
+def test_a_script_has_as_many_commands_as_its_parts(
+    urls: list[str], serial: str, registers: bool
+) -> None:
+    """Firmware, then a check and what it guards, then write and activate; no line more."""
+    firmware = [scripts.load("prot", url, "1") for url in urls]
+    token_url = scripts.identified(URL, device_token="secret") if registers else None
+    script = scripts.for_device(firmware, [scripts.poll_interval(5)], serial, token_url=token_url)
+    guarded = 3 if registers else 1
+    assert len(lines(script)) == len(urls) + 1 + guarded + 2
+    assert lines(script)[len(urls)] == f"mod cmd UP1 check ser {serial}"
+    assert lines(script)[-2:] == ["config write", "config activate"]
+
+
+def test_a_script_says_what_it_is_for() -> None:
+    """Its first line is a comment that people read in the phone's trace."""
+    load = scripts.load("prot", "https://f.example/p", "1")
+    assert [script.split("\r\n")[0] for script in ALL_SCRIPTS] == [
+        "# dialtone: type the provisioning code",
+        "# dialtone: on to Devices",
+        "# dialtone: nothing to do",
+        "# dialtone: come back later",
+    ]
+    assert scripts.for_device([load], [], "1").startswith("# dialtone: jobs\r\n")
+    assert scripts.for_device([], [], "1", token_url=URL).startswith("# dialtone: jobs\r\n")
+
+
+ALL_SCRIPTS = (
+    scripts.code_form(None),
+    scripts.to_devices(URL),
+    scripts.for_device([], [], "1"),
+    scripts.comment("come back later"),
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_inferred"),
+    [
+        (scripts.FORGET_CODE, True),
+        (scripts.guard("1"), True),
+        (scripts.sysclient("wss://d.example"), True),
+        (scripts.WRITE, False),
+        (scripts.ACTIVATE, False),
+        (scripts.IGNORE_DHCP, False),
+        (scripts.update_client(URL), False),
+        (scripts.poll_interval(5), False),
+        (scripts.load("boot", URL, "1"), False),
+    ],
+)
+def test_a_line_is_announced_exactly_when_it_is_inferred(
+    line: scripts.Line, is_inferred: bool
+) -> None:
+    """As docs/update-client.md has it; the announcement names the row and is a comment."""
+    written = scripts.render("test", [line]).split("\r\n")
+    announced = [f"# inferred ({line.source}):"] if is_inferred else []
+    assert written == ["# dialtone: test", *announced, line.text, ""]
