@@ -18,27 +18,38 @@ NAMESPACE = "Dialtone"
 SERVICE = "dialtone"
 MASK = "***"
 
-_SECRETS = (
-    (re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/-]+=*"), r"\1" + MASK),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), MASK),
-    # a device's token is 43 characters of base64, whatever stands before it
-    (re.compile(r"(?<![\w-])[A-Za-z0-9_-]{43}(?![\w-])"), MASK),
-    # a parameter of a URL, as it is or URL-encoded up to twice; what stands for no code may stay
-    (
-        re.compile(
-            r"(?i)(?:(?<![a-z_-])|(?<=%3f)|(?<=%253f))((?:device_token|token|password|provisioning-?code|code)"
-            r"(?:=|%3d|%253d))(?!prompt\b)(?:(?!%26|%2526)[^&\s\"'])+"
-        ),
-        r"\1" + MASK,
-    ),
-    (re.compile(r"(?<![0-9A-Fa-f.:-])\d{4}([ -]?)\d{4}\1\d{4}(?![0-9A-Fa-f])"), MASK),
-)
+_SHORTEST_SECRET = 8
+"""`request`, the message of nearly every line, is shorter than anything worth masking."""
+
 _FREE_TEXT = ("message", "exception")
+
+
+@cache
+def _secrets() -> tuple[tuple[re.Pattern[str], str], ...]:
+    """Compile what to look for, at first use: it is slow, and most processes never need it."""
+    return (
+        (re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/-]+=*"), r"\1" + MASK),
+        (re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), MASK),
+        # a device's token is 43 characters of base64, whatever stands before it
+        (re.compile(r"(?<![\w-])[A-Za-z0-9_-]{43}(?![\w-])"), MASK),
+        # a parameter of a URL, as it is or URL-encoded up to twice; what stands for no code may stay
+        (
+            re.compile(
+                r"(?i)(?:(?<![a-z_-])|(?<=%3f)|(?<=%253f))"
+                r"((?:device_token|token|password|provisioning-?code|code)(?:=|%3d|%253d))"
+                r"(?!prompt\b)(?:(?!%26|%2526)[^&\s\"'])+"
+            ),
+            r"\1" + MASK,
+        ),
+        (re.compile(r"(?<![0-9A-Fa-f.:-])\d{4}([ -]?)\d{4}\1\d{4}(?![0-9A-Fa-f])"), MASK),
+    )
 
 
 def redact(text: str) -> str:
     """Mask whatever looks like a code, a token or a password in free text."""
-    for pattern, masked in _SECRETS:
+    if len(text) < _SHORTEST_SECRET:
+        return text
+    for pattern, masked in _secrets():
         text = pattern.sub(masked, text)
     return text
 

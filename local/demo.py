@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.core.jobs import SOFTWARE, Job
 from chalicelib.storage import domains, jobs, users
+from chalicelib.storage.ids import new_id
 from local.identity import DemoPerson
 
 if TYPE_CHECKING:
@@ -54,4 +55,4 @@ def seed(now: datetime) -> None:
     )
     for position, (job_type, parameters) in enumerate(made):
         at = now + timedelta(milliseconds=position)
-        jobs.put(Job(jobs.new_id(at), DOMAIN, "Office", job_type, parameters, at, "admin"))
+        jobs.put(Job(new_id(at), DOMAIN, "Office", job_type, parameters, at, "admin"))

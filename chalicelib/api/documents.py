@@ -1,13 +1,15 @@
 """The JSON that goes out, member by member; what is secret at rest is not in it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chalicelib.core.devices import Device
 from chalicelib.core.jobs import Job, Plan
-from chalicelib.roles.users import IssuedCode, OwnCode, Profile
+
+if TYPE_CHECKING:
+    from chalicelib.roles.users import IssuedCode, OwnCode, Profile
 
 
-def profile(person: Profile) -> dict[str, Any]:
+def profile(person: "Profile") -> dict[str, Any]:
     """Write who is signed in."""
     return {
         "sip": person.sip,
@@ -18,7 +20,7 @@ def profile(person: Profile) -> dict[str, Any]:
     }
 
 
-def issued_code(issued: IssuedCode) -> dict[str, Any]:
+def issued_code(issued: "IssuedCode") -> dict[str, Any]:
     """Write a new code, with its bare 12 digits."""
     code = issued.code
     return {
@@ -29,7 +31,7 @@ def issued_code(issued: IssuedCode) -> dict[str, Any]:
     }
 
 
-def own_code(own: OwnCode, state: str) -> dict[str, Any]:
+def own_code(own: "OwnCode", state: str) -> dict[str, Any]:
     """Write a code as its owner sees it."""
     code = own.code
     written: dict[str, Any] = {

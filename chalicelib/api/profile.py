@@ -1,13 +1,20 @@
 """What Profile calls: a person's own codes and phones."""
 
+from typing import TYPE_CHECKING
+
 from chalice.app import Response
 
 from chalicelib.api import documents
 from chalicelib.api.phones import update_url
-from chalicelib.api.views import Call, Views, document, listing, nothing
+from chalicelib.api.views import Call, Views, document, listing, nothing, on_use
 from chalicelib.core.devices import parse_hw_id
 from chalicelib.core.errors import NotFoundError
-from chalicelib.roles import users
+
+if TYPE_CHECKING:
+    from chalicelib.roles import users
+else:
+    # what only people's requests need must not make a phone's cold start wait
+    users = on_use("chalicelib.roles.users")
 
 views = Views(__name__)
 
@@ -73,5 +80,5 @@ def release_phone(call: Call, hw_id: str) -> Response:
     return nothing()
 
 
-def _asking(call: Call) -> users.Asking:
+def _asking(call: Call) -> "users.Asking":
     return users.Asking(call.person, call.source, update_url(call), call.now)

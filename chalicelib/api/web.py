@@ -1,7 +1,5 @@
 """What tells of the service itself: its health, its interface, how to sign in, its front page."""
 
-from importlib.resources import files
-
 from chalice.app import Response
 
 from chalicelib import settings
@@ -36,6 +34,8 @@ def front_page(_call: Call) -> Response:
 
 
 def _file(name: str, content_type: str) -> Response:
+    from importlib.resources import files
+
     return Response(
         body=files("chalicelib").joinpath(name).read_text(encoding="utf-8"),
         status_code=200,

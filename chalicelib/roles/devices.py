@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from ulid import ULID
-
 from chalicelib import observability
 from chalicelib.core import jobs, scripts
 from chalicelib.core.codes import Code, Entry, Lifetime, State
@@ -25,6 +23,7 @@ from chalicelib.roles import guesses
 from chalicelib.storage import audit, devices, redemptions, vault
 from chalicelib.storage import jobs as job_table
 from chalicelib.storage.connection import Refused
+from chalicelib.storage.ids import new_id
 
 SEEN_SECONDS = 600
 """How old `last_seen_at` may get before a poll that changed nothing writes it again."""
@@ -164,7 +163,7 @@ def _redeem(found: guesses.Found, guess: guesses.Guess, visit: Visit, now: datet
 
 
 def _assigned(code: Code, seen: Device | None, visit: Visit, now: datetime) -> Device:
-    registration_id = str(ULID.from_datetime(now))
+    registration_id = new_id(now)
     token, version = vault.device_token(visit.hw_id, registration_id)
     facts = visit.facts
     return Device(

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from ulid import ULID
-
 from chalicelib import observability, settings
 from chalicelib.core.codes import Code, Lifetime, State
 from chalicelib.core.errors import (
@@ -20,6 +18,7 @@ from chalicelib.core.errors import (
 from chalicelib.core.rate_limits import LimitName
 from chalicelib.storage import audit, codes, devices, domains, holdings, limits, users, vault
 from chalicelib.storage.connection import Refused, Transaction
+from chalicelib.storage.ids import new_id
 
 if TYPE_CHECKING:
     from chalicelib.core.devices import Device
@@ -208,7 +207,7 @@ def _issue(asking: Asking, domain: domains.Domain, category: str) -> IssuedCode:
     for _ in range(_MAX_COLLISIONS):
         digits = vault.new_code()
         fingerprint, *older = vault.fingerprints(digits)
-        code_id = str(ULID.from_datetime(asking.now))
+        code_id = new_id(asking.now)
         expires_at = asking.now + timedelta(seconds=Lifetime.USER.seconds)
         code = Code(
             fingerprint=fingerprint,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pynamodb.attributes import TTLAttribute, UnicodeAttribute, UTCDateTimeAttribute
-from ulid import ULID
 
 from chalicelib import settings
 from chalicelib.storage.connection import Item, Transaction
+from chalicelib.storage.ids import new_id
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,6 @@ def add(write: Transaction, entry: Entry) -> None:
     """Add an event to the transaction that makes it true."""
     item = AuditItem.of(entry)
     item.domain_month = f"{entry.domain}#{entry.at:%Y-%m}"
-    item.entry_id = str(ULID.from_datetime(entry.at))
+    item.entry_id = new_id(entry.at)
     item.purge_at = entry.at + timedelta(days=settings.current().audit_days)
     write.put("audit", item)

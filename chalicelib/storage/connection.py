@@ -4,6 +4,7 @@ One botocore client serves all tables, for making one costs more than a request.
 what any table holds.
 """
 
+import gc
 import random
 import threading
 import time
@@ -98,7 +99,15 @@ def _connect() -> SharedConnection:
         max_retry_attempts=2,
         max_pool_connections=64,
     )
-    connection.client  # noqa: B018 - made now, under the lock, for making a client is not thread-safe
+    # botocore reads megabytes of JSON to make a client; the garbage collector would walk all that
+    # was imported again and again meanwhile, for a third of the time (docs/decisions/0006)
+    is_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        connection.client  # noqa: B018 - made now, under the lock, for it is not thread-safe
+    finally:
+        if is_collecting:
+            gc.enable()
     return connection
 
 

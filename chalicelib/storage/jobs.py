@@ -3,10 +3,7 @@
 It must not choose which jobs a device gets (core/jobs.py).
 """
 
-from datetime import datetime
-
 from pynamodb.attributes import JSONAttribute, UnicodeAttribute, UTCDateTimeAttribute
-from ulid import ULID
 
 from chalicelib.core.jobs import EVERY_CATEGORY, JOB_TYPES, Job
 from chalicelib.storage.connection import Item, Refused, Transaction, batch_get
@@ -24,11 +21,6 @@ class JobItem(Item):
     parameters = JSONAttribute()
     created_at = UTCDateTimeAttribute()
     created_by = UnicodeAttribute(null=True)
-
-
-def new_id(job_at: datetime) -> str:
-    """Make the id of a job: a later job has a greater one."""
-    return str(ULID.from_datetime(job_at))
 
 
 def put(job: Job) -> None:

@@ -183,7 +183,7 @@ def test_a_device_in_use_changes_hands_only_within_its_rules(
     user: str,
     is_for_anyone: bool,
 ) -> None:
-    """Never out of its domain, never to another user but by an administrator; a day unused frees it."""
+    """Never out of its domain, to another user by an administrator alone, unless long unused."""
     registered_at = NOW - timedelta(milliseconds=age_ms)
     used_at = registered_at if has_used_token else None
     device = replace(OWNED, state=state, registered_at=registered_at, token_used_at=used_at)

@@ -125,11 +125,10 @@ def test_an_option_decodes_to_itself(value: str) -> None:
     assert set(scripts.option(value)).isdisjoint(" \r\n/#&?")
 
 
-WORD = st.text(max_size=40)
 SCHEMES = st.sampled_from(["http", "https", "ws", "wss", "WSS", "Https"])
 
 
-@given(SCHEMES, WORD)
+@given(SCHEMES, ANYTHING)
 def test_no_devices_url_can_begin_a_line(scheme: str, path: str) -> None:
     """Whatever stands in it, the way to Devices has six commands, and the URL comes back whole."""
     url = f"{scheme}://d.example/{path}"
@@ -147,19 +146,18 @@ def test_no_devices_url_can_begin_a_line(scheme: str, path: str) -> None:
         assert unquote(words[4]) in {url, url + placeholders}
 
 
-@given(WORD, st.text(min_size=1, max_size=40))
-def test_no_secure_url_can_begin_a_line(path: str, title: str) -> None:
+@given(ANYTHING)
+def test_no_secure_url_can_begin_a_line(path: str) -> None:
     """Moving a phone to https takes three commands before the form, whatever our URL is."""
     url = f"https://d.example/{path}"
     moved = lines(scripts.code_form(url))
     assert [line.split(" ")[0] for line in moved] == ["config", "config", "config", "vars"]
     assert unquote(moved[0].split(" ")[4]).startswith(url)
-    assert unquote(scripts.option(title)) == title
 
 
 @given(st.dictionaries(st.text("abcdefgh_", min_size=1), ANYTHING, max_size=3))
 def test_what_identifies_a_phone_can_be_read_back(parameters: dict[str, str]) -> None:
-    """The placeholders come first and stay as they are; every member of the query keeps its value."""
+    """The placeholders come first and stay as they are; every value of ours comes back."""
     start, _, own = scripts.identified(URL, **parameters).partition("#i")
     assert start == f"{URL}?sn=#m&type=#t&hwid=#h&ip="
     assert dict(parse_qsl(own, keep_blank_values=True)) == parameters

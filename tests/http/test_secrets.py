@@ -101,6 +101,8 @@ def test_promise_7_exceptions_and_reprs_do_not_show_secrets(caller: Caller) -> N
             "GET /init?mac=00-90-33-12-34-56&PROVISIONING-CODE=***",
         ),
         ("?code=prompt&x=1", "?code=prompt&x=1"),
+        ("code=123", "code=***"),
+        ("request", "request"),
         ("%3Fdevice_token%3Dabc", "%3Fdevice_token%3D***"),
         ("%253Ftoken%253Dabc%2526x", "%253Ftoken%253D***%2526x"),
         ("%3Fsn%3D%23m%26device_token%3Dabc%26x", "%3Fsn%3D%23m%26device_token%3D***%26x"),

@@ -15,6 +15,7 @@ from chalicelib.roles import devices, users
 from chalicelib.storage import codes, connection, limits, redemptions
 from chalicelib.storage import devices as device_table
 from chalicelib.storage import jobs as job_table
+from chalicelib.storage.ids import new_id
 from local import demo
 from tests import faults, world
 from tests.conftest import NOW
@@ -69,9 +70,7 @@ def test_a_newer_job_changes_what_the_next_poll_brings_once() -> None:
     poll(token, done_facts())
     at = NOW + timedelta(hours=1)
     job_table.put(
-        job_rules.Job(
-            job_table.new_id(at), "example.com", "*", "update-client", {"poll_minutes": 7}, at
-        )
+        job_rules.Job(new_id(at), "example.com", "*", "update-client", {"poll_minutes": 7}, at)
     )
     before = replace(done_facts(), check="of-before")
     script = poll(token, before)
