@@ -32,7 +32,7 @@ def _secrets() -> tuple[tuple[re.Pattern[str], str], ...]:
         (re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), MASK),
         # a device's token is 43 characters of base64, whatever stands before it
         (re.compile(r"(?<![\w-])[A-Za-z0-9_-]{43}(?![\w-])"), MASK),
-        # a parameter of a URL, as it is or URL-encoded up to twice; what stands for no code may stay
+        # a parameter of a URL, URL-encoded up to twice; what stands for no code may stay
         (
             re.compile(
                 r"(?i)(?:(?<![a-z_-])|(?<=%3f)|(?<=%253f))"
