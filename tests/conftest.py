@@ -95,8 +95,8 @@ def client(engine: str) -> "DynamoDBClient":
 @pytest.fixture
 def table_names(
     engine: str, client: "DynamoDBClient", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, str]:
-    """Make empty tables for one test, and let the service find them."""
+) -> Iterator[dict[str, str]]:
+    """Make empty tables for one test, and let the service find them; they go with the test."""
     names = tables.create(client, f"t{os.getpid()}-{next(_prefixes)}-")
     keys = tmp_path / "keys.json"
     keys.write_text(json.dumps(KEYS))
@@ -108,7 +108,9 @@ def table_names(
         emit_metrics=False,
     )
     use(used, monkeypatch)
-    return names
+    yield names
+    for name in names.values():
+        client.delete_table(TableName=name)
 
 
 def use(used: settings.Settings, monkeypatch: pytest.MonkeyPatch) -> None:
