@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.core.devices import Device
-from chalicelib.core.jobs import Job, Plan
-
 if TYPE_CHECKING:
+    from chalicelib.core.devices import Device
+    from chalicelib.core.jobs import Job, Plan
     from chalicelib.roles.users import IssuedCode, OwnCode, Profile
 
 
@@ -47,7 +46,7 @@ def own_code(own: "OwnCode", state: str) -> dict[str, Any]:
     return written
 
 
-def device(known: Device) -> dict[str, Any]:
+def device(known: "Device") -> dict[str, Any]:
     """Write a device: the members of the vendor's Device object in snake case, and its state."""
     return {
         "hw_id": known.hw_id,
@@ -67,7 +66,7 @@ def device(known: Device) -> dict[str, Any]:
     }
 
 
-def plan(jobs: Plan) -> dict[str, Any]:
+def plan(jobs: "Plan") -> dict[str, Any]:
     """Write the jobs of a device that is no update client."""
     return {
         "software": _job(jobs.software) if jobs.software else None,
@@ -75,5 +74,5 @@ def plan(jobs: Plan) -> dict[str, Any]:
     }
 
 
-def _job(job: Job) -> dict[str, Any]:
+def _job(job: "Job") -> dict[str, Any]:
     return {"job_id": job.job_id, "type": job.job_type, "parameters": job.parameters}

@@ -1,5 +1,7 @@
 """What phones call: the central service, and Devices."""
 
+from typing import TYPE_CHECKING
+
 from chalice.app import Response
 
 from chalicelib.api import documents
@@ -7,7 +9,13 @@ from chalicelib.api.views import Call, Views, document, nothing, script
 from chalicelib.core.codes import read_entry
 from chalicelib.core.devices import parse_hw_id, parse_query_facts
 from chalicelib.core.errors import Fault, InvalidRequestError, NotSignedInError
-from chalicelib.roles import devices, provisioning
+from chalicelib.loading import on_use
+
+if TYPE_CHECKING:
+    from chalicelib.roles import devices, provisioning
+else:
+    devices = on_use("chalicelib.roles.devices")
+    provisioning = on_use("chalicelib.roles.provisioning")
 
 views = Views(__name__)
 

@@ -6,9 +6,10 @@ from chalice.app import Response
 
 from chalicelib.api import documents
 from chalicelib.api.phones import update_url
-from chalicelib.api.views import Call, Views, document, listing, nothing, on_use
+from chalicelib.api.views import Call, Views, document, listing, nothing
 from chalicelib.core.devices import parse_hw_id
 from chalicelib.core.errors import NotFoundError
+from chalicelib.loading import on_use
 
 if TYPE_CHECKING:
     from chalicelib.roles import users

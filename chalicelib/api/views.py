@@ -5,16 +5,13 @@ error table are here, so that no view can forget them.
 """
 
 import functools
-import importlib.util
 import json
-import sys
 import time
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chalice.app import Blueprint, Request, Response
@@ -187,23 +184,6 @@ class Views(Blueprint):
             return registered
 
         return wrap
-
-
-def on_use(name: str) -> ModuleType:
-    """Import a module when the first name of it is used.
-
-    Source: the recipe for lazy imports in the documentation of importlib.
-    """
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.loader is None:
-        raise ImportError(name)
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def document(body: Mapping[str, Any], status: int = 200) -> Response:

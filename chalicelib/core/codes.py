@@ -19,6 +19,7 @@ KEEP_REDEEMED_SECONDS = 30 * 86400
 
 _DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\uff0d"
 _FULL_WIDTH = {0xFF10 + digit: str(digit) for digit in range(10)}
+_CONFIRMATIONS = ("#", "\uff03")
 _NO_CODE = "prompt"
 
 
@@ -72,7 +73,8 @@ def read_entry(text: str | None) -> Entry | None:
     typed = text.strip()
     if not typed or typed.lower() == _NO_CODE:
         return None
-    typed = typed.removesuffix("#").removesuffix("\uff03")
+    if typed.endswith(_CONFIRMATIONS):
+        typed = typed[:-1]
     digits = "".join(
         char for char in typed.translate(_FULL_WIDTH) if not char.isspace() and char not in _DASHES
     )

@@ -6,6 +6,7 @@ It must not render anything but update scripts, and not know how a request came 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from chalicelib import observability
 from chalicelib.core import jobs, scripts
@@ -19,11 +20,20 @@ from chalicelib.core.errors import (
     NotSignedInError,
     StoreUnavailableError,
 )
-from chalicelib.roles import guesses
-from chalicelib.storage import audit, devices, redemptions, vault
+from chalicelib.loading import on_use
+from chalicelib.storage import devices, vault
 from chalicelib.storage import jobs as job_table
 from chalicelib.storage.connection import Refused
 from chalicelib.storage.ids import new_id
+
+if TYPE_CHECKING:
+    from chalicelib.roles import guesses
+    from chalicelib.storage import audit, redemptions
+else:
+    # an idle poll takes no code
+    guesses = on_use("chalicelib.roles.guesses")
+    audit = on_use("chalicelib.storage.audit")
+    redemptions = on_use("chalicelib.storage.redemptions")
 
 SEEN_SECONDS = 600
 """How old `last_seen_at` may get before a poll that changed nothing writes it again."""
@@ -135,7 +145,7 @@ def register(visit: Visit, entry: Entry, now: datetime) -> Registration:
     return Registration(device, token, plan)
 
 
-def _redeem(found: guesses.Found, guess: guesses.Guess, visit: Visit, now: datetime) -> Device:
+def _redeem(found: "guesses.Found", guess: "guesses.Guess", visit: Visit, now: datetime) -> Device:
     """Redeem what was found; whoever is beaten learns it from the refused transaction itself."""
     for _ in range(_MAX_RACES):
         code, seen = guesses.accept(found, guess, now), found.device
@@ -191,7 +201,7 @@ def _assigned(code: Code, seen: Device | None, visit: Visit, now: datetime) -> D
     )
 
 
-def _entry(action: str, code: Code, visit: Visit, now: datetime) -> audit.Entry:
+def _entry(action: str, code: Code, visit: Visit, now: datetime) -> "audit.Entry":
     return audit.Entry(code.domain, now, action, visit.hw_id, code.code_id, visit.source)
 
 

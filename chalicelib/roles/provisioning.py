@@ -5,14 +5,20 @@ It consumes nothing: a code is redeemed at Devices (roles/devices.py).
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from chalicelib import observability
 from chalicelib.core import scripts
 from chalicelib.core.codes import Entry
 from chalicelib.core.devices import Facts
 from chalicelib.core.errors import CodeNotRedeemableError
-from chalicelib.roles import guesses
+from chalicelib.loading import on_use
 from chalicelib.storage import sightings
+
+if TYPE_CHECKING:
+    from chalicelib.roles import guesses
+else:
+    guesses = on_use("chalicelib.roles.guesses")
 
 
 @dataclass(frozen=True)

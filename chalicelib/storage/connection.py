@@ -101,13 +101,11 @@ def _connect() -> SharedConnection:
     )
     # botocore reads megabytes of JSON to make a client; the garbage collector would walk all that
     # was imported again and again meanwhile, for a third of the time (docs/decisions/0006)
-    is_collecting = gc.isenabled()
     gc.disable()
     try:
         connection.client  # noqa: B018 - made now, under the lock, for it is not thread-safe
     finally:
-        if is_collecting:
-            gc.enable()
+        gc.enable()
     return connection
 
 

@@ -86,6 +86,7 @@ def test_facts_are_read_from_what_an_update_client_appends() -> None:
 def test_what_a_phone_did_not_say_is_empty() -> None:
     """And what did not say otherwise is a phone."""
     facts = parse_query_facts({})
+    assert facts == Facts()
     said = {member.name: getattr(facts, member.name) for member in fields(facts)}
     assert said.pop("device_type") == "PHONE"
     assert set(said.values()) == {""}
