@@ -28,7 +28,7 @@ HwId = Annotated[str, AfterValidator(_hw_id)]
 class _Body(BaseModel):
     """A body: types as they are sent, nothing converted."""
 
-    model_config = ConfigDict(strict=True, frozen=True)
+    model_config = ConfigDict(strict=True, frozen=True, defer_build=True)
 
 
 class IssueCode(_Body):

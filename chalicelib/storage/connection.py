@@ -100,10 +100,11 @@ def _connect() -> SharedConnection:
         max_pool_connections=64,
     )
     # botocore reads megabytes of JSON to make a client; the garbage collector would walk all that
-    # was imported again and again meanwhile, for a third of the time (docs/decisions/0006)
+    # was imported again and again meanwhile, and all of it stays (docs/decisions/0006)
     gc.disable()
     try:
         connection.client  # noqa: B018 - made now, under the lock, for it is not thread-safe
+        gc.freeze()
     finally:
         gc.enable()
     return connection
@@ -140,6 +141,7 @@ def call(operation: str, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - 
 def forget() -> None:
     """Drop the connection, so that the next use reads the settings again; for tests and servers."""
     with _lock:
+        gc.unfreeze()
         _connect.cache_clear()
         for item in Item.__subclasses__():
             item._connection = None  # noqa: SLF001 - PynamoDB keeps it there
