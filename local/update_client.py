@@ -12,7 +12,8 @@ from urllib.parse import quote, unquote
 CODE = "UPDATE/PROVISIONING-CODE"
 PROMPT = "prompt"
 FACTORY_BUILD = "130100"
-_FINALS_THAT_RESET = frozenset({"ireset", "reset", "iresetn", "resetn"})
+_FINALS_THAT_RESET = frozenset({"ireset", "reset"})
+_FINALS_THAT_RESET_IF_NEEDED = frozenset({"iresetn", "resetn"})
 _END_OF_LINE = re.compile(r"\r?\n")
 
 Options = dict[str, str]
@@ -49,6 +50,7 @@ class UpdateClient:
         default_factory=lambda: {"prot": FACTORY_BUILD, "boot": FACTORY_BUILD}
     )
     faults: list[str] = field(default_factory=list)
+    needs_reset: bool = False
     wants_reset: bool = False
 
     def __post_init__(self) -> None:
@@ -145,7 +147,7 @@ class UpdateClient:
 
         def finish() -> None:
             self.variables["UPDATE/CHECK"] = serial
-            self.wants_reset |= final in _FINALS_THAT_RESET
+            self._end_with(final)
 
         at_the_end.append(finish)
         return "new: go on", True
@@ -161,7 +163,8 @@ class UpdateClient:
         if self.running[kind] == build:
             return f"{build} is running already"
         before, self.running[kind] = self.running[kind], build
-        self.wants_reset |= final in _FINALS_THAT_RESET
+        self.needs_reset = True
+        self._end_with(final)
         return f"flashed {before} -> {build} (simulated, {url} was not loaded)"
 
     def _configure(self, command: list[str]) -> str:
@@ -198,7 +201,7 @@ class UpdateClient:
                 self.pending.setdefault("UP1", {})["/provision"] = minutes
                 return f"polls fast for {minutes} minutes"
             case ["iresetn"]:
-                self.wants_reset = True
+                self._end_with("iresetn")
                 return "restarts when idle, if that is needed"
         return self._not_understood(words)
 
@@ -206,9 +209,14 @@ class UpdateClient:
         self.faults.append(" ".join(words))
         return "not understood"
 
+    def _end_with(self, final: str) -> None:
+        """Do a final command: firmware that was flashed is what a restart is needed for."""
+        is_if_needed = final in _FINALS_THAT_RESET_IF_NEEDED and self.needs_reset
+        self.wants_reset |= final in _FINALS_THAT_RESET or is_if_needed
+
     def _reset(self) -> None:
         """Restart: what was not written is gone."""
-        self.wants_reset = False
+        self.wants_reset = self.needs_reset = False
         self.pending = _copy(self.written)
         self.active = _copy(self.written)
 

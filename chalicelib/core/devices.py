@@ -151,14 +151,14 @@ def refusal_to_assign(
 
     Args:
         device: as it is now, None if it was never seen.
-        domain, user: what the code stands for.
+        domain, user: what the code stands for; nobody is no user, and so not the same one.
         is_for_anyone: the code is an administrator's or a rollout's.
     """
     if device is None or device.is_free(now):
         return None
     if device.domain != domain:
         return Refusal.DEVICE_OF_ANOTHER_DOMAIN
-    if is_for_anyone or device.user == user:
+    if is_for_anyone or (user and device.user == user):
         return None
     return Refusal.DEVICE_OF_ANOTHER_USER
 

@@ -16,11 +16,13 @@ from chalicelib.core.scripts import Line
 
 EVERY_CATEGORY = "*"
 SOFTWARE = "software"
+UPDATE_CLIENT = "update-client"
 MAX_EXPERT_LINES = 500
 MAX_LINE_LENGTH = 2_000
 MAX_POLL_MINUTES = 24 * 60
-STUCK_SECONDS = 3 * 15 * 60
-"""Three polls of the update client's default interval."""
+STUCK_POLLS = 3
+DEFAULT_POLL_MINUTES = 15
+"""How often an update client asks by itself. Source: docs/update-client.md."""
 
 Parameters = Mapping[str, Any]
 
@@ -95,7 +97,7 @@ def _update_client_lines(parameters: Parameters) -> tuple[Line, ...]:
 CONFIGURATION_TYPES: Mapping[str, ConfigurationType] = {
     known.name: known
     for known in (
-        ConfigurationType("update-client", _update_client_faults, _update_client_lines),
+        ConfigurationType(UPDATE_CLIENT, _update_client_faults, _update_client_lines),
         ConfigurationType("expert", _expert_faults, _expert_lines),
     )
 }
@@ -165,6 +167,7 @@ def confirmed_by(device: Device, plan: Plan, facts: Facts) -> dict[str, str]:
 
     Args:
         facts: of this request: `prot` and `boot` show the running builds, `check` the last script.
+            A product that the software job does not name has nothing to load.
 
     Returns:
         Job type → job_id, the jobs confirmed before included; a job that is no longer in the plan
@@ -175,8 +178,12 @@ def confirmed_by(device: Device, plan: Plan, facts: Facts) -> dict[str, str]:
         for job in plan.jobs
         if device.confirmed.get(job.job_type) == job.job_id
     }
-    if plan.software and not _builds_to_load(plan.software, facts):
-        confirmed[SOFTWARE] = plan.software.job_id
+    if plan.software:
+        if facts.product and not _builds_to_load(plan.software, facts):
+            confirmed[SOFTWARE] = plan.software.job_id
+        elif facts.prot or facts.boot:
+            # what runs now counts, also against what was confirmed before
+            confirmed.pop(SOFTWARE, None)
     if facts.check == serial_of(device.registration_id, plan):
         confirmed.update({job.job_type: job.job_id for job in plan.configuration})
     return confirmed
@@ -208,16 +215,31 @@ def state_of(plan: Plan, confirmed: Mapping[str, str]) -> State:
     return State.CURRENT if is_current else State.UPDATING
 
 
-def stuck_since(state: State, offered_at: datetime | None, now: datetime) -> datetime | None:
-    """Tell since when a script has been out for longer than three polls, None if none has."""
+def stuck_since(
+    state: State, offered_at: datetime | None, plan: Plan, now: datetime
+) -> datetime | None:
+    """Tell since when a script has been out for longer than three polls, None if none has.
+
+    Args:
+        plan: an `update-client` job in it says how often the phone asks.
+    """
     if state is not State.UPDATING or offered_at is None:
         return None
-    limit = offered_at + timedelta(seconds=STUCK_SECONDS)
+    minutes = [
+        int(job.parameters["poll_minutes"])
+        for job in plan.configuration
+        if job.job_type == UPDATE_CLIENT
+    ]
+    poll_minutes = max([DEFAULT_POLL_MINUTES, *minutes])
+    limit = offered_at + timedelta(minutes=STUCK_POLLS * poll_minutes)
     return limit if now > limit else None
 
 
 def _builds_to_load(job: Job, facts: Facts) -> list[tuple[str, Mapping[str, str]]]:
-    loads = job.parameters.get(facts.product, {})
+    product = facts.product.casefold()
+    loads: Mapping[str, Any] = next(
+        (named for name, named in job.parameters.items() if name.casefold() == product), {}
+    )
     running = {"prot": facts.prot, "boot": facts.boot}
     return [
         (command, loads[command])

@@ -79,19 +79,18 @@ def guard(serial: str) -> Line:
 
 
 def identified(url: str, **parameters: str) -> str:
-    """Add what identifies the phone to a URL that has no query of its own.
+    """Add what identifies the phone to a URL, unless that has a query of its own.
 
     Args:
         url: the Devices URL of update clients, or our /init.
-        parameters: more members of the query.
+        parameters: more members of the query, added in any case.
 
     Returns:
         The URL with the phone's own placeholders: it fills in `#m`, `#t`, `#h`, `#i` at each call.
     """
-    if urlsplit(url).query:
-        return url
-    own = f"&{urlencode(parameters)}" if parameters else ""
-    return f"{url}?sn=#m&type=#t&hwid=#h&ip=#i{own}"
+    base, _, query = url.partition("#")[0].partition("?")
+    own = [urlencode(parameters)] if parameters else []
+    return "?".join([base, "&".join([query or "sn=#m&type=#t&hwid=#h&ip=#i", *own])])
 
 
 def code_form(secure_url: str | None) -> str:

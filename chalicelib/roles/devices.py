@@ -305,7 +305,7 @@ def _seen(device: Device, plan: jobs.Plan, confirmed: dict[str, str], now: datet
         state=state,
         confirmed=confirmed,
         offered_at=offered_at,
-        stuck_since=jobs.stuck_since(state, offered_at, now),
+        stuck_since=jobs.stuck_since(state, offered_at, plan, now),
         token_used_at=device.token_used_at or now,
     )
 

@@ -145,6 +145,8 @@ def test_facts_are_short_and_printable(query: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("device", "domain", "user", "is_for_anyone", "refusal"),
     [
+        (replace(OWNED, user=""), "example.com", "", False, Refusal.DEVICE_OF_ANOTHER_USER),
+        (replace(OWNED, user=""), "example.com", "", True, None),
         (None, "example.com", "user1", False, None),
         (OWNED, "example.com", "user1", False, None),
         (OWNED, "example.com", "user2", False, Refusal.DEVICE_OF_ANOTHER_USER),

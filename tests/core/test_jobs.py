@@ -194,7 +194,8 @@ def test_a_confirmation_lasts_until_the_job_is_replaced() -> None:
     """What was confirmed stays; a newer job of one type is open, the others are not."""
     confirmed = {"software": "1", "update-client": "2", "expert": "3"}
     device = replace(DEVICE, confirmed=confirmed)
-    assert jobs.confirmed_by(device, PLAN, OLD) == confirmed
+    assert jobs.confirmed_by(device, PLAN, Facts(product="IP232")) == confirmed
+    assert jobs.confirmed_by(device, PLAN, Facts()) == confirmed
     newer = jobs.plan_for("example.com", "Office", (*ALL, job("4", "expert")))
     still = jobs.confirmed_by(device, newer, NEW)
     assert still == {"software": "1", "update-client": "2"}
@@ -207,18 +208,34 @@ def test_a_confirmation_lasts_until_the_job_is_replaced() -> None:
     assert len(jobs.configuration_lines(PLAN, {})) == 2
 
 
-def test_three_polls_are_forty_five_minutes() -> None:
-    """The update client's default interval is a quarter of an hour."""
-    assert timedelta(seconds=jobs.STUCK_SECONDS) == timedelta(minutes=45)
+def test_a_report_counts_more_than_what_was_confirmed_before() -> None:
+    """A phone that was downgraded by hand is not current."""
+    device = replace(DEVICE, confirmed={"software": "1", "update-client": "2", "expert": "3"})
+    confirmed = jobs.confirmed_by(device, PLAN, OLD)
+    assert confirmed == {"update-client": "2", "expert": "3"}
+    assert jobs.state_of(PLAN, confirmed) is State.UPDATING
 
 
-def test_a_script_is_stuck_after_three_polls() -> None:
-    """Counted from when it was first out, and only while something is open."""
-    limit = NOW + timedelta(seconds=jobs.STUCK_SECONDS)
-    assert jobs.stuck_since(State.UPDATING, NOW, limit) is None
-    assert jobs.stuck_since(State.UPDATING, NOW, limit + timedelta(seconds=1)) == limit
-    assert jobs.stuck_since(State.CURRENT, NOW, limit + timedelta(days=1)) is None
-    assert jobs.stuck_since(State.UPDATING, None, limit + timedelta(days=1)) is None
+def test_a_product_is_matched_without_case_and_must_be_known() -> None:
+    """What did not say what it is confirms nothing; what the job leaves out has nothing to load."""
+    assert jobs.confirmed_by(DEVICE, PLAN, Facts()) == {}
+    assert len(jobs.firmware_lines(PLAN, replace(OLD, product="ip232"))) == 2
+    assert jobs.confirmed_by(DEVICE, PLAN, replace(NEW, product="ip232")) == {"software": "1"}
+    assert jobs.confirmed_by(DEVICE, PLAN, Facts(product="IP999")) == {"software": "1"}
+
+
+@pytest.mark.parametrize(("poll_minutes", "minutes"), [(5, 45), (15, 45), (60, 180)])
+def test_a_script_is_stuck_after_three_polls(poll_minutes: int, minutes: int) -> None:
+    """Counted from when it was first out, as often as the phone asks, while something is open."""
+    job_of_polls = job("2", "update-client", parameters={"poll_minutes": poll_minutes})
+    plan = jobs.plan_for("example.com", "Office", [job_of_polls])
+    limit = NOW + timedelta(minutes=minutes)
+    assert jobs.stuck_since(State.UPDATING, NOW, plan, limit) is None
+    assert jobs.stuck_since(State.UPDATING, NOW, plan, limit + timedelta(seconds=1)) == limit
+    assert jobs.stuck_since(State.CURRENT, NOW, plan, limit + timedelta(days=1)) is None
+    assert jobs.stuck_since(State.UPDATING, None, plan, limit + timedelta(days=1)) is None
+    none = jobs.Plan(None, ())
+    assert jobs.stuck_since(State.UPDATING, NOW, none, NOW + timedelta(minutes=45)) is None
 
 
 @pytest.mark.parametrize(

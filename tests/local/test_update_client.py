@@ -37,8 +37,11 @@ def test_configuration_counts_when_it_is_activated(client: UpdateClient) -> None
     effects(client, "config activate")
     assert client.active["UP1"] == {"/url": "http://x/?a=1", "/poll": "5"}
     effects(client, "iresetn")
+    assert client.active["UP1"]["/poll"] == "5"
+    effects(client, "mod cmd UP0 boot http://f/b.bin iresetn 131286")
     assert client.active["UP1"]["/url"].startswith(URL)
-    effects(client, "config add UP1 /no-dhcp", "config write", "iresetn")
+    effects(client, "config add UP1 /no-dhcp", "config write")
+    effects(client, "mod cmd UP0 prot http://f/p.bin ser 134250", "iresetn")
     assert "/no-dhcp" in client.active["UP1"]
 
 
