@@ -45,26 +45,12 @@ class Person:
     roles: frozenset[str]
 
 
-def authenticate(authorization: str | None, now: datetime) -> Person:
-    """Check the Authorization header of a request.
-
-    Args:
-        authorization: `Bearer <ID token>`.
-        now: the server's clock; the caller's does not count.
-
-    Raises:
-        NotSignedInError: there is no token, or it does not hold.
-        NotAllowedError: it holds, but names no user of a domain.
-        StoreUnavailableError: the issuer's keys cannot be read.
-    """
-    scheme, _, token = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise NotSignedInError("no bearer token")
-    return check(token.strip(), now)
-
-
 def check(token: str, now: datetime) -> Person:
     """Check an ID token: signature, algorithm, issuer, audience, times, and that it is no other.
+
+    Args:
+        token: as it stands behind `Bearer`, or in a websocket's first message.
+        now: the server's clock; the caller's does not count.
 
     Raises:
         NotSignedInError: it does not hold.

@@ -100,7 +100,7 @@ class Call:
         """
         from chalicelib import identity
 
-        return identity.authenticate(self.request.headers.get("authorization"), self.now)
+        return identity.check(self.bearer, self.now)
 
     def body(self, model: type[_Model]) -> _Model:
         """Read the JSON body.

@@ -22,6 +22,7 @@ from chalicelib.core.errors import (
 )
 from chalicelib.core.rate_limits import LimitName
 from chalicelib.storage import audit, devices, limits, redemptions, vault
+from chalicelib.storage.connection import Refused
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,10 @@ def refuse(found: Found, guess: Guess, why: Refusal, now: datetime) -> NoReturn:
         )
         try:
             redemptions.refuse(found.code, why, entry)
-        except StoreUnavailableError as error:
-            observability.logger().warning("refusal not recorded", extra={"why": error.what})
+        except (Refused, StoreUnavailableError) as error:
+            # the code has gone meanwhile, or the store is down: the phone hears the same
+            why_not = type(error).__name__
+            observability.logger().warning("refusal not recorded", extra={"why": why_not})
     if why in {Refusal.DEVICE_OF_ANOTHER_USER, Refusal.DEVICE_OF_ANOTHER_DOMAIN}:
         raise DeviceElsewhereError(why)
     raise CodeNotRedeemableError(why)

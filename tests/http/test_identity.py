@@ -29,7 +29,7 @@ def part(value: dict[str, Any]) -> str:
 def test_a_good_token_is_a_person(caller: Caller) -> None:
     """With roles as a list or as words."""
     token = caller.issuer.token("admin", now())
-    person = identity.authenticate(f"bearer {token}", now())
+    person = identity.check(token, now())
     assert person.roles == {"users-admin", "devices-admin"}
     words = caller.issuer.token("admin", now(), roles="users-admin platform-admin")
     assert identity.check(words, now()).roles == {"users-admin", "platform-admin"}

@@ -209,6 +209,23 @@ def test_a_refusal_that_cannot_be_recorded_is_still_the_same_refusal(
         world.redeem(issued.digits)
 
 
+def test_a_code_that_ttl_takes_while_it_is_refused_is_the_same_refusal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There is nobody left to tell, and the phone hears what everybody hears."""
+    issued = world.issue()
+    late = NOW + timedelta(seconds=601)
+    real = redemptions.read
+
+    def read_then_lose(prints: list[str], hw_id: str) -> object:
+        found = real(prints, hw_id)
+        codes.CodeItem(issued.code.fingerprint).delete()
+        return found
+
+    monkeypatch.setattr(redemptions, "read", read_then_lose)
+    assert FORM in devices.update_script(world.visit(issued.digits), late)
+
+
 def test_a_device_that_changes_all_the_time_is_asked_to_come_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -11,7 +11,7 @@ from chalicelib.core.errors import (
     StoreUnavailableError,
 )
 from chalicelib.roles import users
-from chalicelib.storage import codes, connection, domains, vault
+from chalicelib.storage import codes, domains, vault
 from chalicelib.storage import devices as device_table
 from chalicelib.storage import users as user_table
 from tests import world
@@ -208,4 +208,3 @@ def test_a_transaction_that_fails_for_another_reason_says_so(
         pytest.raises(TransactWriteError),
     ):
         world.issue()
-    assert connection.table_name("codes").endswith("codes")
