@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
+import hypothesis
 import pytest
 from botocore.session import Session
 
@@ -31,6 +32,10 @@ KEYS = {name: {"current": "1", "1": f"{name} key of the tests"} for name in ("co
 _START_SECONDS = 30
 
 _prefixes = itertools.count()
+
+# A busy machine is no defect; nothing here is decided by the clock of the machine.
+hypothesis.settings.register_profile("dialtone", deadline=None)
+hypothesis.settings.load_profile("dialtone")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
