@@ -39,6 +39,7 @@ MAX_QUERY_LENGTH = 4_096
 MAX_BODY_LENGTH = 65_536
 MAX_LIST_LIMIT = 100
 DEFAULT_LIST_LIMIT = 50
+MAX_CURSOR_LENGTH = 200
 
 View = Callable[..., Response]
 _Model = TypeVar("_Model", bound="BaseModel")
@@ -135,6 +136,8 @@ class Call:
             if "cursor" in self.query:
                 after = b64decode(self.query["cursor"], b"-_", validate=True).decode("ascii")
         except ValueError:
+            after = ""
+        if after is not None and not 0 < len(after) <= MAX_CURSOR_LENGTH:
             faults.append(Fault("cursor", "not a cursor of this list"))
         if faults:
             raise InvalidRequestError(*faults)

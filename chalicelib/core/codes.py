@@ -158,9 +158,18 @@ def refusal_to_repeat(
         return Refusal.ALREADY_USED
     if code.redeemed_from != source:
         return Refusal.REPEATED_ELSEWHERE
-    too_late = code.redeemed_at is None or now >= code.redeemed_at + timedelta(
-        seconds=REPEAT_SECONDS
+    return None if is_repeat_open(device, source, now) else Refusal.ALREADY_USED
+
+
+def is_repeat_open(device: Device, source: str, now: datetime) -> bool:
+    """Tell whether a device may still repeat the code that registered it.
+
+    Args:
+        source: the source of this request, in the form of rate_limits.source_of.
+    """
+    return (
+        device.token_used_at is None
+        and device.registered_from == source
+        and device.registered_at is not None
+        and now < device.registered_at + timedelta(seconds=REPEAT_SECONDS)
     )
-    if device.token_used_at is not None or too_late:
-        return Refusal.ALREADY_USED
-    return None

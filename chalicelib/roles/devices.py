@@ -176,6 +176,7 @@ def _assigned(code: Code, seen: Device | None, visit: Visit, now: datetime) -> D
     registration_id = new_id(now)
     token, version = vault.device_token(visit.hw_id, registration_id)
     facts = visit.facts
+    is_same_owner = seen and (seen.domain, seen.user) == (code.domain, code.owner)
     return Device(
         hw_id=visit.hw_id,
         state=DeviceState.REGISTERED,
@@ -183,7 +184,7 @@ def _assigned(code: Code, seen: Device | None, visit: Visit, now: datetime) -> D
         category=code.category,
         app=code.app,
         user=code.owner,
-        name=facts.name or (seen.name if seen else ""),
+        name=facts.name or (seen.name if seen and is_same_owner else ""),
         product=facts.product,
         version=facts.version,
         device_type=facts.device_type,
@@ -236,7 +237,8 @@ def jobs_of(hw_id: str, token: str, now: datetime) -> jobs.Plan:
     """
     device = _authenticated(hw_id, token)
     plan = _plan_of(device)
-    _keep(_seen(device, plan, _still_planned(device, plan), now), device, now)
+    if not _keep(_seen(device, plan, _still_planned(device, plan), now), device, now):
+        raise NotSignedInError("released at this moment")
     return plan
 
 
@@ -263,7 +265,9 @@ def report_job(hw_id: str, token: str, report: Report, now: datetime) -> None:
         confirmed.pop(job.job_type, None)
         failures[job.job_id] = report.reason or "no reason given"
     observability.count("JobReported", outcome=report.outcome)
-    _keep(replace(_seen(device, plan, confirmed, now), failures=failures), device, now)
+    reported = replace(_seen(device, plan, confirmed, now), failures=failures)
+    if not _keep(reported, device, now):
+        raise NotSignedInError("released at this moment")
 
 
 def _authenticated(hw_id: str, token: str) -> Device:

@@ -11,7 +11,14 @@ from datetime import datetime
 from typing import NoReturn
 
 from chalicelib import observability, settings
-from chalicelib.core.codes import Code, Entry, State, refusal_of, refusal_to_repeat
+from chalicelib.core.codes import (
+    Code,
+    Entry,
+    State,
+    is_repeat_open,
+    refusal_of,
+    refusal_to_repeat,
+)
 from chalicelib.core.devices import Device
 from chalicelib.core.errors import (
     CodeNotRedeemableError,
@@ -20,7 +27,7 @@ from chalicelib.core.errors import (
     Refusal,
     StoreUnavailableError,
 )
-from chalicelib.core.rate_limits import LimitName
+from chalicelib.core.rate_limits import Limit, LimitName
 from chalicelib.storage import audit, devices, limits, redemptions, vault
 from chalicelib.storage.connection import Refused
 
@@ -54,9 +61,10 @@ class Found:
 
 @contextmanager
 def charged(guess: Guess, now: datetime) -> Iterator[Found]:
-    """Charge an attempt, look the code up, and refund when the block ends well.
+    """Charge an attempt, look the code up, and refund unless it was a guess.
 
-    The very phone that redeemed a code may repeat it even when its source has nothing left.
+    Refunded: a success, a good code that met a store in trouble, and a code that this very phone
+    redeemed. That phone may repeat it even when its source has nothing left.
 
     Raises:
         LimitReachedError: nothing left for this source.
@@ -69,12 +77,26 @@ def charged(guess: Guess, now: datetime) -> Iterator[Found]:
     except LimitReachedError:
         observability.count("LimitReached", limit=limit.name)
         device = devices.find(guess.hw_id)
-        if device is None or device.code_fingerprint not in prints:
+        is_own = device is not None and device.code_fingerprint in prints
+        if device is None or not is_own or not is_repeat_open(device, guess.source, now):
             raise
         yield Found(*redemptions.read(prints, guess.hw_id))
         return
     code, device = redemptions.read(prints, guess.hw_id) if prints else (None, None)
-    yield Found(code, device)
+    try:
+        yield Found(code, device)
+    except StoreUnavailableError:
+        # a wrong code is refused without the store; this one was good, or this phone's own
+        _refund(limit, guess)
+        raise
+    except CodeNotRedeemableError:
+        if code is not None and code.hw_id == guess.hw_id:
+            _refund(limit, guess)
+        raise
+    _refund(limit, guess)
+
+
+def _refund(limit: Limit, guess: Guess) -> None:
     try:
         limits.refund(limit, guess.source)
     except StoreUnavailableError as error:
@@ -86,16 +108,25 @@ def accept(found: Found, guess: Guess, now: datetime) -> Code:
 
     Raises:
         CodeNotRedeemableError: the one answer for every other.
+        StoreUnavailableError: throttled or unreachable.
     """
     if found.code is None:
         refuse(found, guess, Refusal.UNKNOWN if guess.entry.digits else Refusal.MALFORMED, now)
     elif found.code.state is State.REDEEMED:
+        if found.code.hw_id == guess.hw_id and not _is_registered_by(found.device, found.code):
+            # a batch read is no snapshot: it may have seen the code after its redemption and the
+            # device before; whoever reads it now sees it as that redemption left it
+            found.device = devices.find(guess.hw_id)
         why = refusal_to_repeat(found.code, found.device, guess.hw_id, guess.source, now)
     else:
         why = refusal_of(found.code, now)
     if why is not None:
         refuse(found, guess, why, now)
     return found.code
+
+
+def _is_registered_by(device: Device | None, code: Code) -> bool:
+    return device is not None and device.code_id == code.code_id
 
 
 def refuse(found: Found, guess: Guess, why: Refusal, now: datetime) -> NoReturn:

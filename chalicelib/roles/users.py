@@ -18,7 +18,7 @@ from chalicelib.core.errors import (
 from chalicelib.core.rate_limits import LimitName
 from chalicelib.storage import audit, codes, devices, domains, holdings, limits, users, vault
 from chalicelib.storage.connection import Refused, Transaction
-from chalicelib.storage.ids import new_id
+from chalicelib.storage.ids import ID_LENGTH, new_id
 
 if TYPE_CHECKING:
     from chalicelib.core.devices import Device
@@ -244,6 +244,8 @@ def _may_add_phones(user: users.User | None, domain: domains.Domain) -> bool:
 
 
 def _own_code(person: "Person", code_id: str) -> Code:
+    if len(code_id) != ID_LENGTH:
+        raise NotFoundError("code")
     fingerprint = holdings.find_code(person.domain, person.sip, code_id)
     found = codes.find_all([fingerprint]) if fingerprint else []
     if not found or found[0].code_id != code_id:

@@ -81,7 +81,12 @@ def revoke(write: Transaction, code: Code) -> None:
 
 
 def note_refusal(write: Transaction, code: Code, refusal: Refusal) -> None:
-    """Add to a transaction what the owner of a code should know of a refused attempt."""
+    """Add to a transaction what the owner of a code should know of a refused attempt.
+
+    That somebody elsewhere tried is not hidden by a harmless attempt after it.
+    """
+    if code.reason == Refusal.REPEATED_ELSEWHERE and refusal is Refusal.ALREADY_USED:
+        return
     write.update(
         "code",
         CodeItem(code.fingerprint),

@@ -84,12 +84,11 @@ def assign(write: Transaction, device: Device, seen: Device | None) -> None:
 
 
 def release(write: Transaction, device: Device) -> None:
-    """Add to a transaction the end of a device's assignment; what it is stays known."""
+    """Add to a transaction the end of an assignment; what the device is stays known."""
     released = DeviceItem.of(
         Device(
             hw_id=device.hw_id,
             state=State.RELEASED,
-            name=device.name,
             product=device.product,
             version=device.version,
             device_type=device.device_type,

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+ID_LENGTH = 26
+
 
 def new_id(at: datetime) -> str:
     """Make an id; a later one is greater, to the millisecond."""

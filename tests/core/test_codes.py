@@ -239,8 +239,14 @@ def test_each_code_that_cannot_be_redeemed_has_its_reason(
 
 
 REDEEMED = code(state=State.REDEEMED, hw_id="a" * 12, redeemed_at=NOW, redeemed_from="192.0.2.1")
-DEVICE = Device("a" * 12, DeviceState.REGISTERED, code_id="01CODE", registered_at=NOW)
-USED = Device("a" * 12, DeviceState.CURRENT, code_id="01CODE", token_used_at=NOW)
+DEVICE = Device(
+    "a" * 12,
+    DeviceState.REGISTERED,
+    code_id="01CODE",
+    registered_at=NOW,
+    registered_from="192.0.2.1",
+)
+USED = replace(DEVICE, token_used_at=NOW)
 MOVED = Device("a" * 12, DeviceState.CURRENT, code_id="01OTHER")
 
 
@@ -298,10 +304,10 @@ def test_a_repeat_needs_everything_at_once(
     assert (why is Refusal.REPEATED_ELSEWHERE) == (is_its_phone and not is_same_source)
 
 
-def test_a_code_without_a_time_of_redemption_is_never_repeated() -> None:
+def test_a_device_without_a_time_of_registration_never_repeats() -> None:
     """What is not known to be in time is late."""
-    unknown = replace(REDEEMED, redeemed_at=None)
-    why = refusal_to_repeat(unknown, DEVICE, "a" * 12, "192.0.2.1", NOW)
+    unknown = replace(DEVICE, registered_at=None)
+    why = refusal_to_repeat(REDEEMED, unknown, "a" * 12, "192.0.2.1", NOW)
     assert why is Refusal.ALREADY_USED
 
 

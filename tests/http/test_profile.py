@@ -58,6 +58,13 @@ def test_a_code_is_issued_shown_and_revoked(caller: Caller) -> None:
     assert caller.call("GET", path, user="user1").json["state"] == "revoked"
 
 
+def test_a_handle_that_is_none_is_not_there(caller: Caller) -> None:
+    """However long it is: a key that DynamoDB would refuse is never asked for."""
+    for handle in ("A" * 2000, "01X", "*"):
+        assert caller.call("GET", f"/me/codes/{handle}", user="user1").status == 404
+        assert caller.call("DELETE", f"/me/codes/{handle}", user="user1").status == 404
+
+
 def test_a_redeemed_code_shows_its_phone_and_cannot_be_revoked(caller: Caller) -> None:
     """The phone is the device object; the list has it too."""
     issued = issue(caller)
@@ -102,6 +109,8 @@ def test_lists_have_pages(caller: Caller) -> None:
         ({"limit": "many", "cursor": "*"}, ["limit", "cursor"]),
         ({"limit": "\u0663"}, ["limit"]),
         ({"cursor": "w7w="}, ["cursor"]),
+        ({"cursor": ""}, ["cursor"]),
+        ({"cursor": "QUFB" * 400}, ["cursor"]),
     ],
 )
 def test_a_malformed_page_is_refused_with_every_fault(

@@ -1,12 +1,14 @@
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from chalicelib.core import jobs as job_rules
+from chalicelib.core.codes import read_entry
 from chalicelib.core.devices import Device, Facts, State
 from chalicelib.core.errors import (
     CodeNotRedeemableError,
+    LimitReachedError,
     NotFoundError,
     NotSignedInError,
     StoreUnavailableError,
@@ -273,3 +275,99 @@ def test_a_code_without_a_user_registers_a_phone_of_the_domain() -> None:
     codes.CodeItem.of(replace(issued.code, owner="")).save()
     assert world.redeem(issued.digits).device.user == ""
     assert users.list_phones(world.person("user2"), 10, None) == ([], None)
+
+
+def spent() -> int:
+    """Tell how many attempts the home source has spent."""
+    item = connection.call(
+        "GetItem",
+        TableName=connection.table_name("limits"),
+        Key={"bucket": {"S": f"guesses#{world.HOME}"}},
+        ConsistentRead=True,
+    ).get("Item", {"arrival_ms": {"N": "0"}})
+    left_ms = int(item["arrival_ms"]["N"]) - int(NOW.timestamp() * 1000)
+    return max(0, left_ms // 60_000)
+
+
+def test_a_code_that_this_very_phone_redeemed_is_never_charged() -> None:
+    """A phone that polls with its stale code does not lock its neighbours out."""
+    issued = world.issue()
+    token = world.redeem(issued.digits).token
+    poll(token, seconds=0)
+    for _ in range(12):
+        assert FORM in devices.update_script(world.visit(issued.digits), NOW)
+    assert spent() == 0
+    assert FORM in devices.update_script(world.visit(issued.digits, "0090330000f2"), NOW)
+    assert spent() == 1
+
+
+def test_a_good_code_that_meets_a_store_in_trouble_is_not_charged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After an outage the phone's code is good, and so is its source."""
+    issued = world.issue()
+    down = [faults.timeout() for _ in range(12)]
+    with faults.failing(monkeypatch, "TransactWriteItems", *down):
+        for _ in range(12):
+            with pytest.raises(StoreUnavailableError):
+                world.redeem(issued.digits)
+    assert spent() == 0
+    assert world.redeem(issued.digits).device.user == "user1"
+
+
+def test_a_phone_whose_own_redemption_is_half_seen_is_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A batch read is no snapshot: the code may be redeemed, and the device not there yet."""
+    issued = world.issue()
+    first = world.redeem(issued.digits)
+    real = redemptions.read
+    monkeypatch.setattr(redemptions, "read", lambda *keys: (real(*keys)[0], None))
+    assert world.redeem(issued.digits).token == first.token
+
+
+def test_a_stranger_behind_a_full_bucket_learns_nothing_of_a_used_code() -> None:
+    """The right code of somebody else's phone, from elsewhere, is limited like any other."""
+    issued = world.issue()
+    world.redeem(issued.digits, source="198.51.100.1")
+    for _ in range(10):
+        devices.update_script(world.visit("000000000000"), NOW)
+    for typed in ("000000000000", issued.digits):
+        with pytest.raises(LimitReachedError):
+            devices.update_script(world.visit(typed), NOW)
+
+
+def test_a_device_released_while_it_asks_gets_no_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its token is dead when the answer would leave."""
+    token = world.redeem(world.issue().digits).token
+    seen = device()
+    users.release_phone(world.asking(), world.HW_ID)
+    monkeypatch.setattr(device_table, "find", lambda _: seen)
+    with pytest.raises(NotSignedInError):
+        devices.jobs_of(world.HW_ID, token, NOW)
+    plan = job_rules.plan_for(
+        "example.com", "Office", job_table.find_matching("example.com", "Office")
+    )
+    report = devices.Report(plan.jobs[0].job_id, devices.Outcome.DONE)
+    with pytest.raises(NotSignedInError):
+        devices.report_job(world.HW_ID, token, report, NOW)
+
+
+def test_a_name_stays_with_its_owner_and_goes_with_a_release() -> None:
+    """The next one does not read what the last one called it."""
+    named = replace(world.FACTS, name="Dr Meier, ward 3")
+
+    def register(sip: str, facts: Facts, now: datetime = NOW) -> str:
+        entry = read_entry(world.issue(sip, now).digits)
+        assert entry is not None
+        made = devices.Visit(world.HW_ID, facts, entry, None, world.HOME, world.UPDATE_URL)
+        return devices.register(made, entry, now).device.name
+
+    assert register("user1", named) == "Dr Meier, ward 3"
+    assert register("user1", world.FACTS) == "Dr Meier, ward 3"
+    assert register("user2", world.FACTS, NOW + timedelta(days=1)) == ""
+    assert register("user2", named, NOW + timedelta(days=1)) == "Dr Meier, ward 3"
+    users.release_phone(world.asking("user2"), world.HW_ID)
+    assert device().name == ""

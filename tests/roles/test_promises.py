@@ -160,12 +160,16 @@ def test_promise_3_a_repeat_from_elsewhere_is_refused_audited_and_shown(
     world.redeem(issued.digits)
     elsewhere = _attempt(issued.digits, world.HW_ID, "198.51.100.9")
     assert isinstance(elsewhere, CodeNotRedeemableError)
+    assert isinstance(
+        _attempt(issued.digits, "0090330000ff", "198.51.100.9"), CodeNotRedeemableError
+    )
     own = users.find_code(world.person(), issued.code.code_id)
     assert own.code.reason == Refusal.REPEATED_ELSEWHERE
     trail = client.scan(TableName=table_names["audit"])["Items"]
     refused = [item for item in trail if item["action"]["S"] == "code refused"]
     assert [(item["source"]["S"], item["detail"]["S"]) for item in refused] == [
-        ("198.51.100.9", Refusal.REPEATED_ELSEWHERE)
+        ("198.51.100.9", Refusal.REPEATED_ELSEWHERE),
+        ("198.51.100.9", Refusal.ALREADY_USED),
     ]
 
 
