@@ -81,7 +81,6 @@ class Refusal(StrEnum):
     REPEATED_ELSEWHERE = "repeated from elsewhere"
     DEVICE_OF_ANOTHER_USER = "device of another user"
     DEVICE_OF_ANOTHER_DOMAIN = "device of another domain"
-    DEAD_TOKEN = "dead token"  # noqa: S105 - a reason, not a password
 
 
 class CodeNotRedeemableError(DialtoneError):

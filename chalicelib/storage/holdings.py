@@ -14,7 +14,6 @@ from chalicelib.storage.connection import Item, Transaction, batch_get
 
 _CODE = "code#"
 _PHONE = "phone#"
-MAX_LISTED = 100
 
 
 class HoldingItem(Item):

@@ -24,20 +24,10 @@ OWNED = Device(
     registered_at=NOW - timedelta(days=30),
     token_used_at=NOW - timedelta(days=30),
 )
-NEVER_BACK = Device(
-    "009033000001",
-    State.REGISTERED,
-    domain="example.com",
-    user="user1",
-    registered_at=NOW - timedelta(days=1),
+NEVER_BACK = replace(
+    OWNED, state=State.REGISTERED, registered_at=NOW - timedelta(days=1), token_used_at=None
 )
-JUST_REGISTERED = Device(
-    "009033000001",
-    State.REGISTERED,
-    domain="example.com",
-    user="user1",
-    registered_at=NOW - timedelta(days=1) + timedelta(seconds=1),
-)
+JUST_REGISTERED = replace(NEVER_BACK, registered_at=NOW - timedelta(days=1, seconds=-1))
 
 
 @pytest.mark.parametrize(
