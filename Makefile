@@ -8,12 +8,15 @@ BIN := .venv/bin
 export AWS_DEFAULT_REGION ?= eu-central-1
 
 .DEFAULT_GOAL := help
-.PHONY: help run phone test test-engine check bench package audit lock format
+.PHONY: help run serve phone test test-engine check bench package audit lock format
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 14
 
 run: .venv/.local ## start everything on http://127.0.0.1:8000, with demo data (PORT=, DYNAMODB_ENDPOINT=)
+	@PORT=$(PORT) $(BIN)/python -m local.run
+
+serve: .venv/.local ## the same for a network of its own (DYNAMODB_ENDPOINT= ISSUER= AUDIENCE= HOST= PUBLIC_URL=)
 	@PORT=$(PORT) $(BIN)/python -m local.serve
 
 phone: .venv/.local ## a simulated phone (CODE="1234 5678 9012" URL= SOURCE=127.0.0.x MAC=)

@@ -1,51 +1,56 @@
-"""Starts the whole service on one machine, with demo data: `make run`.
+"""Starts the service on one machine for a network of its own: `make serve`, docs/offline.md.
 
-It composes what the other modules here and the deployed code provide, and must not contain any of
-the service's own rules.
+It composes what the other modules here and the deployed code provide; `make run` (local/run.py)
+adds to it. It must not contain any of the service's own rules, and no way to get a token.
 """
 
 import asyncio
-import json
-import logging
 import os
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
 from chalicelib import identity, observability, settings
 from chalicelib.storage import connection, sightings, vault
-from local import demo, dynamodb, tables
+from local import dynamodb, tables
 from local.api_gateway import STAGE, ApiGateway, Receive, Scope, Send, answer, problem
-from local.identity import AUDIENCE, Issuer
 
 STATE = Path(__file__).parent.parent / ".state"
-SWEEP_SECONDS = 5
-DEFAULT_PORT = 8000
-_JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+PREFIX = "dialtone-"
+Beside = Callable[[], Coroutine[Any, Any, None]]
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = "8000"
+MAX_PORT = 65535
+EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
+REFUSED = 2
+# An engine that is not there should be said at once, not after botocore's minutes.
+_PATIENCE = Config(connect_timeout=2, read_timeout=20, retries={"max_attempts": 1})
+
+DEMANDED = {
+    "DYNAMODB_ENDPOINT": "the URL of a DynamoDB engine that keeps what it stores",
+    "ISSUER": "the URL of the OpenID Connect issuer that people sign in with",
+    "AUDIENCE": "the client id that the issuer makes ID tokens for",
+}
 
 BANNER = """\
-Dialtone is ready on {url}
+Dialtone is ready on {address}
 
-  the service    {url}/api/            (description: {url}/api/openapi.json)
-  phones ask     {url}/init
-  demo people    user1 … user20, admin, platform       domain example.com
+  phones ask     {public_url}/init       (/init at the root answers, too)
+  the service    {public_url}/           (description: {public_url}/openapi.json)
+  people         sign in with {issuer}
 
-Try it, in another shell:
-
-  TOKEN=$(curl -s {url}/dev/token -d '{{"user": "user1"}}' | sed 's/.*: "//; s/".*//')
-  curl -s {url}/api/me/codes -H "Authorization: Bearer $TOKEN" \\
-    -H 'Content-Type: application/json' -d '{{"category": "Office"}}'
-  make phone CODE="the 12 digits"{url_argument}
-  curl -s {url}/api/me/phones -H "Authorization: Bearer $TOKEN"
-
-Ctrl+C ends it; what it stored is gone then{kept}.
+A platform-admin makes the first domain: POST {public_url}/domains
+Ctrl+C ends it; the engine at {engine} and the keys in {keys} stay.
 """
 
 
@@ -54,49 +59,44 @@ class Service:
     """What runs behind the port.
 
     Args:
-        url: our own, without a final slash.
         table_names: concept → table name.
     """
 
-    url: str
     gateway: ApiGateway
-    issuer: Issuer
     client: Any
     table_names: dict[str, str]
 
 
 @contextmanager
-def service(port: int, endpoint: str = "", prefix: str = "dialtone-") -> Iterator[Service]:
-    """Make tables, keys, demo data and the gateway; everything is ready when this yields.
+def service(own: Mapping[str, str], address: str) -> Iterator[Service]:
+    """Make keys, tables and the gateway; everything is ready when this yields.
 
     Args:
-        endpoint: of another DynamoDB engine; empty starts moto's.
-        prefix: of the table names.
+        own: settings that are added to the environment, engine and keys file among them.
+        address: host and port, as in a URL.
+
+    Raises:
+        BotoCoreError, ClientError: the engine does not answer, or not as one.
+        ValueError: a setting cannot be used.
+        OSError: the keys file cannot be written.
     """
-    url = f"http://127.0.0.1:{port}"
-    with ExitStack() as stack:
-        dynamodb.use_local_credentials()
-        endpoint = endpoint or stack.enter_context(dynamodb.moto_engine())
-        vault.write_new_keys(STATE / "keys.json")
-        environment = {
-            "DYNAMODB_ENDPOINT": endpoint,
-            "PUBLIC_URL": f"{url}/{STAGE}",
-            "KEYS_FILE": str(STATE / "keys.json"),
-            "ISSUER": f"{url}/issuer",
-            "AUDIENCE": AUDIENCE,
-            **{f"{concept.upper()}_TABLE": f"{prefix}{concept}" for concept in settings.TABLES},
-        }
-        os.environ.update(environment)
-        forget()
-        client = Session().create_client("dynamodb", endpoint_url=endpoint)
-        names = tables.create(client, prefix)
-        demo.seed(datetime.now(UTC))
+    dynamodb.use_local_credentials()
+    os.environ.update(own)
+    forget()
+    used = settings.current()
+    client = Session().create_client(
+        "dynamodb", endpoint_url=used.dynamodb_endpoint, config=_PATIENCE
+    )
+    names = tables.create(client, PREFIX, used.tables)
+    vault.write_new_keys(Path(used.keys_file))
 
-        from app import app
+    from app import app
 
-        gateway = ApiGateway(app, f"127.0.0.1:{port}")
-        stack.callback(gateway.close)
-        yield Service(url, gateway, Issuer(f"{url}/issuer", demo.PEOPLE), client, names)
+    gateway = ApiGateway(app, address)
+    try:
+        yield Service(gateway, client, names)
+    finally:
+        gateway.close()
 
 
 def forget() -> None:
@@ -110,9 +110,9 @@ def forget() -> None:
 
 
 class Front:
-    """The port: the stage under `/api`, `/init` at the root, the issuer, and the dev token."""
+    """The port: the stage under `/api`, and `/init` at the root."""
 
-    def __init__(self, behind: Service, *, say: bool = True) -> None:
+    def __init__(self, behind: Service, *, say: bool = False) -> None:
         """Take what is behind the port, and whether to print a line for each request."""
         self._behind = behind
         self._say = say
@@ -127,93 +127,133 @@ class Front:
                 status.append(message["status"])
             await send(message)
 
-        await self._route(scope, receive, noting)
+        await self.route(scope, receive, noting)
         if self._say and status:
             milliseconds = (time.perf_counter() - started) * 1000
             line = f"{datetime.now():%H:%M:%S} {scope['client'][0]:<12} {scope['method']:<6} "  # noqa: DTZ005 - a person's clock
             print(f"{line}{scope['path']:<40} {status[0]} {milliseconds:6.1f} ms", flush=True)
 
-    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = str(scope["raw_path"].decode("ascii"))
-        stage, issuer = f"/{STAGE}", "/issuer"
+    async def route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Find who answers."""
+        path = path_of(scope)
+        stage = f"/{STAGE}"
         if path == "/":
             await answer(send, 307, {"Location": f"{stage}/"}, b"")
         elif path == "/init" or path.startswith(f"{stage}/"):
             below = {**scope, "path": path.removeprefix(stage)}
             await self._behind.gateway(below, receive, send)
-        elif path.removeprefix(issuer) in self._behind.issuer.documents():
-            published = self._behind.issuer.documents()[path.removeprefix(issuer)]
-            await answer(send, 200, _JSON, json.dumps(published).encode())
-        elif path == "/dev/token" and scope["method"] == "POST":
-            await self._dev_token(receive, send)
         else:
             await answer(send, 404, *problem("not-found", "There is nothing here", 404))
 
-    async def _dev_token(self, receive: Receive, send: Send) -> None:
-        try:
-            wanted = json.loads((await receive()).get("body", b""))
-            token = self._behind.issuer.token(wanted["user"], datetime.now(UTC))
-        except (ValueError, KeyError, TypeError):
-            title = 'Send {"user": "user1"}, with one of the demo people'
-            await answer(send, 400, *problem("malformed", title, 400))
-            return
-        await answer(send, 200, _JSON, json.dumps({"token": token}).encode())
+
+def path_of(scope: Scope) -> str:
+    """Tell a request's path, not decoded."""
+    return str(scope["raw_path"].decode("ascii"))
 
 
 class _Server(uvicorn.Server):
-    """Says that it is ready once it listens, and sweeps as TTL would while it runs."""
+    """Says that it is ready once it listens, and runs what is to run beside it."""
 
-    def __init__(self, config: uvicorn.Config, behind: Service, banner: str) -> None:
+    def __init__(self, config: uvicorn.Config, banner: str, beside: Beside | None) -> None:
         super().__init__(config)
-        self._behind = behind
         self._banner = banner
-        self._sweeper: asyncio.Task[None] | None = None
+        self._beside = beside
+        self._running: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: Any = None) -> None:  # noqa: ANN401 - uvicorn's signature
         await super().startup(sockets)
         if self.started:
             print(self._banner, flush=True)
-            self._sweeper = asyncio.create_task(self._sweep())
+            if self._beside is not None:
+                self._running = asyncio.create_task(self._beside())
 
     async def shutdown(self, sockets: Any = None) -> None:  # noqa: ANN401 - uvicorn's signature
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        if self._running is not None:
+            self._running.cancel()
             with suppress(asyncio.CancelledError):
-                await self._sweeper
+                await self._running
         await super().shutdown(sockets)
 
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            arguments = (self._behind.client, self._behind.table_names, datetime.now(UTC))
-            await asyncio.to_thread(tables.sweep, *arguments)
+
+def listen(front: Front, host: str, port: int, banner: str, beside: Beside | None = None) -> None:
+    """Serve until Ctrl+C.
+
+    Args:
+        banner: printed once everything listens.
+        beside: runs as long as the server does.
+    """
+    config = uvicorn.Config(
+        front,
+        host=host,
+        port=port,
+        log_level="warning",
+        lifespan="off",
+        access_log=False,
+    )
+    # uvicorn raises the Ctrl+C that it was ended by once more, after its own clean end
+    with suppress(KeyboardInterrupt):
+        _Server(config, banner, beside).run()
 
 
-def main() -> None:
-    """Serve until Ctrl+C."""
-    port = int(os.environ.get("PORT", DEFAULT_PORT))
-    endpoint = os.environ.get("DYNAMODB_ENDPOINT", "")
-    os.environ.setdefault("LOG_LEVEL", "WARNING")
-    os.environ.setdefault("EMIT_METRICS", "false")
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with service(port, endpoint) as behind:
+def faults_of(environment: Mapping[str, str]) -> list[str]:
+    """Tell everything that keeps the service from starting, a sentence each."""
+    demanded = dict(DEMANDED)
+    if environment.get("HOST") in EVERY_ADDRESS:
+        demanded["PUBLIC_URL"] = "where phones reach this machine, http://ADDRESS:PORT/api"
+    faults = [
+        f"{name} is not set: it must be {meaning}."
+        for name, meaning in demanded.items()
+        if not environment.get(name)
+    ]
+    port = environment.get("PORT") or DEFAULT_PORT
+    if not port.isdecimal() or not 0 < int(port) <= MAX_PORT:
+        faults.append(f"PORT is {port!r}: it must be a number from 1 to {MAX_PORT}.")
+    return faults
+
+
+def main() -> int:
+    """Serve until Ctrl+C.
+
+    Returns:
+        0, or 2 if it could not start.
+    """
+    faults = faults_of(os.environ)
+    if faults:
+        return _refuse(*faults)
+    host = os.environ.get("HOST") or DEFAULT_HOST
+    port = int(os.environ.get("PORT") or DEFAULT_PORT)
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    own = {
+        "PUBLIC_URL": os.environ.get("PUBLIC_URL") or f"http://{address}/{STAGE}",
+        "KEYS_FILE": os.environ.get("KEYS_FILE") or str(STATE / "keys.json"),
+        "EMIT_METRICS": os.environ.get("EMIT_METRICS") or "false",
+    }
+    with ExitStack() as stack:
+        try:
+            behind = stack.enter_context(service(own, address))
+        except (BotoCoreError, ClientError) as error:
+            engine = os.environ["DYNAMODB_ENDPOINT"]
+            return _refuse(f"The engine at {engine} (DYNAMODB_ENDPOINT) is of no use: {error}")
+        except ValueError as error:
+            return _refuse(f"A setting cannot be used: {error}")
+        except OSError as error:
+            return _refuse(f"The keys cannot be kept (KEYS_FILE): {error}")
+        used = settings.current()
         banner = BANNER.format(
-            url=behind.url,
-            url_argument="" if port == DEFAULT_PORT else f" URL={behind.url}/init",
-            kept=", for it lives in memory" if not endpoint else " not: another engine keeps it",
+            address=address,
+            public_url=used.public_url,
+            issuer=used.issuer,
+            engine=used.dynamodb_endpoint,
+            keys=used.keys_file,
         )
-        config = uvicorn.Config(
-            Front(behind),
-            host="127.0.0.1",
-            port=port,
-            log_level="warning",
-            lifespan="off",
-            access_log=False,
-        )
-        # uvicorn raises the Ctrl+C that it was ended by once more, after its own clean end
-        with suppress(KeyboardInterrupt):
-            _Server(config, behind, banner).run()
+        listen(Front(behind), host, port, banner)
+    return 0
+
+
+def _refuse(*sentences: str) -> int:
+    print("Dialtone does not start.", *sentences, sep="\n  ", file=sys.stderr)
+    return REFUSED
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,6 +5,7 @@ It must not define a table itself.
 """
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,18 +55,21 @@ def sweep(client: "DynamoDBClient", names: dict[str, str], now: datetime) -> int
     return deleted
 
 
-def create(client: "DynamoDBClient", prefix: str) -> dict[str, str]:
+def create(
+    client: "DynamoDBClient", prefix: str, given: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Create every table that is not there yet.
 
     Args:
         prefix: stands before each concept in the table's name.
+        given: concept → table name, for tables that are named otherwise.
 
     Returns:
         concept → table name.
     """
     names = {}
     for concept, properties in definitions().items():
-        names[concept] = f"{prefix}{concept}"
+        names[concept] = (given or {}).get(concept, f"{prefix}{concept}")
         wanted: dict[str, Any] = {
             name: properties[name] for name in _CREATED_AS_DEFINED if name in properties
         }

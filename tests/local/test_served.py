@@ -84,7 +84,7 @@ def served(request: pytest.FixtureRequest, engine: str) -> Iterator[Served]:
     if request.config.getoption("--engine"):
         environment["DYNAMODB_ENDPOINT"] = engine
     process = subprocess.Popen(
-        [sys.executable, "-m", "local.serve"],
+        [sys.executable, "-m", "local.run"],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -1,0 +1,109 @@
+"""Starts the whole service on one machine, with demo data and an issuer of its own: `make run`.
+
+It must be reachable from this machine alone, for whoever asks it for a token gets one.
+"""
+
+import asyncio
+import json
+import logging
+import os
+from contextlib import ExitStack
+from datetime import UTC, datetime
+
+from local import demo, dynamodb, serve, tables
+from local.api_gateway import STAGE, Receive, Scope, Send, answer, problem
+from local.identity import AUDIENCE, Issuer
+
+HOST = "127.0.0.1"
+SWEEP_SECONDS = 5
+_JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+
+BANNER = """\
+Dialtone is ready on {url}
+
+  the service    {url}/api/            (description: {url}/api/openapi.json)
+  phones ask     {url}/init
+  demo people    user1 … user20, admin, platform       domain example.com
+
+Try it, in another shell:
+
+  TOKEN=$(curl -s {url}/dev/token -d '{{"user": "user1"}}' | sed 's/.*: "//; s/".*//')
+  curl -s {url}/api/me/codes -H "Authorization: Bearer $TOKEN" \\
+    -H 'Content-Type: application/json' -d '{{"category": "Office"}}'
+  make phone CODE="the 12 digits"{url_argument}
+  curl -s {url}/api/me/phones -H "Authorization: Bearer $TOKEN"
+
+Ctrl+C ends it; what it stored is gone then{kept}.
+"""
+
+
+class DemoFront(serve.Front):
+    """The port, and beside the service the issuer and the dev token."""
+
+    def __init__(self, behind: serve.Service, issuer: Issuer) -> None:
+        """Take what is behind the port, and who signs people in."""
+        super().__init__(behind, say=True)
+        self._issuer = issuer
+
+    async def route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Find who answers."""
+        path = serve.path_of(scope)
+        issuer = "/issuer"
+        published = self._issuer.documents() if path.startswith(f"{issuer}/") else {}
+        if path.removeprefix(issuer) in published:
+            document = published[path.removeprefix(issuer)]
+            await answer(send, 200, _JSON, json.dumps(document).encode())
+        elif path == "/dev/token" and scope["method"] == "POST":
+            await self._dev_token(receive, send)
+        else:
+            await super().route(scope, receive, send)
+
+    async def _dev_token(self, receive: Receive, send: Send) -> None:
+        try:
+            wanted = json.loads((await receive()).get("body", b""))
+            token = self._issuer.token(wanted["user"], datetime.now(UTC))
+        except (ValueError, KeyError, TypeError):
+            title = 'Send {"user": "user1"}, with one of the demo people'
+            await answer(send, 400, *problem("malformed", title, 400))
+            return
+        await answer(send, 200, _JSON, json.dumps({"token": token}).encode())
+
+
+def main() -> None:
+    """Serve until Ctrl+C."""
+    port = os.environ.get("PORT") or serve.DEFAULT_PORT
+    endpoint = os.environ.get("DYNAMODB_ENDPOINT", "")
+    os.environ.setdefault("LOG_LEVEL", "WARNING")
+    os.environ.setdefault("EMIT_METRICS", "false")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    url = f"http://{HOST}:{port}"
+    issuer = Issuer(f"{url}/issuer", demo.PEOPLE)
+    with ExitStack() as stack:
+        own = {
+            "DYNAMODB_ENDPOINT": endpoint or stack.enter_context(dynamodb.moto_engine()),
+            "PUBLIC_URL": f"{url}/{STAGE}",
+            "KEYS_FILE": str(serve.STATE / "keys.json"),
+            "ISSUER": issuer.url,
+            "AUDIENCE": AUDIENCE,
+        }
+        behind = stack.enter_context(serve.service(own, f"{HOST}:{port}"))
+        demo.seed(datetime.now(UTC))
+
+        async def sweep() -> None:
+            while True:
+                await asyncio.sleep(SWEEP_SECONDS)
+                arguments = (behind.client, behind.table_names, datetime.now(UTC))
+                await asyncio.to_thread(tables.sweep, *arguments)
+
+        banner = BANNER.format(
+            url=url,
+            url_argument="" if port == serve.DEFAULT_PORT else f" URL={url}/init",
+            kept=" not: another engine keeps it" if endpoint else ", for it lives in memory",
+        )
+        # moto alone does not delete what has expired; other engines do so by themselves
+        beside = None if endpoint else sweep
+        serve.listen(DemoFront(behind, issuer), HOST, int(port), banner, beside)
+
+
+if __name__ == "__main__":
+    main()
