@@ -11,7 +11,8 @@ from app import app
 from chalicelib import settings
 from chalicelib.api import problems
 from chalicelib.core import rate_limits
-from local import tables
+from local import serve, tables
+from local.update_client import UpdateClient
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -112,6 +113,43 @@ def test_every_document_that_is_linked_is_there() -> None:
     }
     for name in named:
         assert list(ROOT.glob(f"{name}*")), name
+
+
+def test_every_setting_of_a_machine_of_its_own_is_described() -> None:
+    """In docs/offline.md, what `make serve` demands and what it takes."""
+    described = set(re.findall(r"`([A-Z_]+)`", text("offline.md")))
+    assert {*serve.DEMANDED, "HOST", "PORT", "PUBLIC_URL", "KEYS_FILE"} <= described
+
+
+def test_phones_are_told_the_same_by_every_way() -> None:
+    """By dnsmasq, by Kea (whose options fit their definitions), and by hand."""
+    page = text("offline.md")
+    by_dnsmasq = dict(
+        re.findall(r"^dhcp-option=vendor:[\d.]+,(\d+),\"?([^\"\n]+)", page, re.MULTILINE)
+    )
+    assert set(by_dnsmasq) == {"215", "216"}
+
+    (kea,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    server = json.loads(kea)["Dhcp4"]
+    (phones,) = server["client-classes"]
+    (container,) = phones["option-def"]
+    codes = {
+        definition["name"]: str(definition["code"])
+        for definition in server["option-def"]
+        if definition["space"] == container["encapsulate"]
+    }
+    first, *options = phones["option-data"]
+    assert first["name"] == container["name"] == "vendor-encapsulated-options"
+    assert {codes[option["name"]]: option["data"] for option in options} == by_dnsmasq
+    (vendor,) = set(re.findall(r"^dhcp-option=vendor:([\d.]+)", page, re.MULTILINE))
+    assert phones["test"] == f"option[60].text == '{vendor}'"
+
+    (by_hand,) = re.findall(r"```\n(config change UP1.*?)```", page, re.DOTALL)
+    phone = UpdateClient("00-90-33-15-1a-4d", "IP232", "10.0.0.9", "http://vendor.example/init")
+    phone.execute(by_hand, 0)
+    assert phone.faults == []
+    assert phone.active_url == by_dnsmasq["215"]
+    assert phone.active["UP1"]["/poll"] == by_dnsmasq["216"]
 
 
 @pytest.mark.parametrize(
