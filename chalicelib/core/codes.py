@@ -106,8 +106,8 @@ class Code:
     fingerprint: str
     code_id: str
     state: State
-    domain: str
-    category: str
+    domain: str = ""
+    category: str = ""
     app: str = ""
     lifetime: Lifetime
     owner: str = ""

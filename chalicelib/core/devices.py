@@ -15,6 +15,7 @@ UNUSED_TOKEN_SECONDS = 24 * 3600
 """A device that has not used its token after this counts as released."""
 
 MAX_FACT_LENGTH = 200
+MAX_PAUSE_MINUTES = 24 * 60
 
 _SEPARATORS = re.compile(r"[-:.\s]")
 _HW_ID = re.compile(r"[0-9a-f]{12}")
@@ -54,6 +55,27 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A job that a device could not do.
+
+    Args:
+        count: how often, 1 or more.
+        at: the last time.
+        reason: what it said then.
+    """
+
+    count: int
+    at: datetime
+    reason: str
+
+    @property
+    def retry_at(self) -> datetime:
+        """When the job is offered again: after 1, 5, 25, … minutes, at last once a day."""
+        minutes = min(5 ** min(self.count - 1, 5), MAX_PAUSE_MINUTES)
+        return self.at + timedelta(minutes=minutes)
+
+
+@dataclass(frozen=True)
 class Device:
     """A device as Devices keeps it.
 
@@ -61,13 +83,15 @@ class Device:
         hw_id: 12 lower-case hex digits.
         domain, category, app, user: its assignment; empty once released.
         code_id, code_fingerprint: the code that registered it.
-        registration_id: ULID of this assignment; the token is derived from it.
+        registration_id: ULID of this assignment; the token is derived from it. Empty for a phone
+            that is expected and has not come yet.
         registered_from: the source that redeemed, in the form of rate_limits.source_of.
         token_hash: SHA-256 of its token, empty once released.
         token_used_at: when it first came back with its token.
         confirmed: job type → id of the last job of that type it confirmed.
-        failures: job_id → reason it gave.
+        failures: job_id → how often and why it could not do that job.
         offered_at: since when an unconfirmed script has been out.
+        stuck_at: when that script will have been out for more than three polls.
     """
 
     hw_id: str
@@ -93,9 +117,9 @@ class Device:
     token_used_at: datetime | None = None
     last_seen_at: datetime | None = None
     offered_at: datetime | None = None
-    stuck_since: datetime | None = None
+    stuck_at: datetime | None = None
     confirmed: Mapping[str, str] = field(default_factory=dict)
-    failures: Mapping[str, str] = field(default_factory=dict)
+    failures: Mapping[str, Failure] = field(default_factory=dict)
 
     def is_free(self, now: datetime) -> bool:
         """Tell whether any good code may have it: released, or its token unused for a day."""
@@ -103,6 +127,24 @@ class Device:
             return True
         unused_too_long = now >= self.registered_at + timedelta(seconds=UNUSED_TOKEN_SECONDS)
         return self.token_used_at is None and unused_too_long
+
+    def stuck_since(self, now: datetime) -> datetime | None:
+        """Tell since when it has been stuck, also if it never came back; None if it is not."""
+        is_stuck = self.stuck_at is not None and now > self.stuck_at
+        return self.stuck_at if is_stuck else None
+
+    @property
+    def facts(self) -> Facts:
+        """What it told of itself the last time."""
+        return Facts(
+            product=self.product,
+            version=self.version,
+            prot=self.prot,
+            boot=self.boot,
+            local_ip=self.local_ip,
+            name=self.name,
+            device_type=self.device_type,
+        )
 
 
 def parse_hw_id(text: str | None) -> str | None:
@@ -141,6 +183,18 @@ def parse_query_facts(query: Mapping[str, str]) -> Facts:
     )
 
 
+def refusal_to_admit(device: Device | None, now: datetime) -> Refusal | None:
+    """Tell why a domain's security token may not bring this device in, or None if it may.
+
+    Whoever is there already needs its own token or a code, for the domain's token is known to many.
+
+    Args:
+        device: as it is now, None if it was never seen.
+    """
+    is_open = device is None or device.is_free(now)
+    return None if is_open else Refusal.DEVICE_THERE_ALREADY
+
+
 def refusal_to_assign(
     device: Device | None, domain: str, user: str, *, is_for_anyone: bool, now: datetime
 ) -> Refusal | None:
@@ -167,5 +221,10 @@ def _fact(text: str) -> str:
     return "".join(char for char in text[:MAX_FACT_LENGTH] if char.isprintable()).strip()
 
 
+def is_build(text: str) -> bool:
+    """Tell whether this can be a build or a serial: one short word."""
+    return _BUILD.fullmatch(text) is not None
+
+
 def _build(text: str) -> str:
-    return text if _BUILD.fullmatch(text) else ""
+    return text if is_build(text) else ""

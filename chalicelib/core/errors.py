@@ -8,13 +8,16 @@
     ├── NotFoundError              nothing of that name for this caller
     ├── CodeNotRedeemableError     unknown, expired, revoked or used: one answer for all
     ├── ConflictError              it is not, or no longer, in the state that this needs
+    │   └── InUseError             it cannot go, for others depend on it: says which
     ├── DeviceElsewhereError       the device belongs to another domain or user
     ├── LimitReachedError          too many attempts: come back later
     └── StoreUnavailableError      the database or the vault is throttled or unreachable
+        └── CentralUnavailableError  the foreign central service does not answer as agreed
 
 It must not know HTTP, DynamoDB or the phone's script language.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -81,6 +84,9 @@ class Refusal(StrEnum):
     REPEATED_ELSEWHERE = "repeated from elsewhere"
     DEVICE_OF_ANOTHER_USER = "device of another user"
     DEVICE_OF_ANOTHER_DOMAIN = "device of another domain"
+    DEVICE_THERE_ALREADY = "device there already"
+    WRONG_TOKEN = "wrong token"  # noqa: S105 - a reason
+    NO_PROVISIONING_CATEGORY = "no provisioning category"
 
 
 class CodeNotRedeemableError(DialtoneError):
@@ -94,6 +100,20 @@ class CodeNotRedeemableError(DialtoneError):
 
 class ConflictError(DialtoneError):
     """The thing is not, or no longer, in the state that this needs; the text says which."""
+
+
+class InUseError(ConflictError):
+    """It cannot go while others depend on it.
+
+    Args:
+        used_by: kind of thing → how many; counting may have stopped at a bound.
+    """
+
+    def __init__(self, used_by: Mapping[str, int]) -> None:
+        """Say what uses it."""
+        told = ", ".join(f"{kind} ({count})" for kind, count in used_by.items())
+        super().__init__(f"in use by {told}")
+        self.used_by = used_by
 
 
 class DeviceElsewhereError(DialtoneError):
@@ -128,3 +148,7 @@ class StoreUnavailableError(DialtoneError):
         super().__init__(f"store unavailable: {what}")
         self.what = what
         self.retry_after_seconds = retry_after_seconds
+
+
+class CentralUnavailableError(StoreUnavailableError):
+    """The foreign central service does not answer, or not as agreed; no code was issued."""

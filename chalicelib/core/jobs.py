@@ -1,25 +1,35 @@
 """Jobs: which of them a device gets, what they produce, and what its reports confirm.
 
-Delivery and explanation both ask `plan_for`, so they cannot disagree. It must not store anything.
+Delivery and explanation both ask `judge` which jobs a device gets and `offer` what of them is open,
+so they cannot disagree. It must not store anything.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import combinations
 from typing import Any
 
-from chalicelib.core import scripts
+from chalicelib.core import firmware, scripts
 from chalicelib.core.devices import Device, Facts, State
-from chalicelib.core.errors import Fault
 from chalicelib.core.scripts import Line
 
 EVERY_CATEGORY = "*"
 SOFTWARE = "software"
 UPDATE_CLIENT = "update-client"
-MAX_EXPERT_LINES = 500
-MAX_LINE_LENGTH = 2_000
-MAX_POLL_MINUTES = 24 * 60
+CONFIGURATION_ORDER = (
+    UPDATE_CLIENT,
+    "ntp",
+    "variables",
+    "phone",
+    "admin-password",
+    "expert",
+)
+"""The types of core/configuration.py in a script's order; that module is imported on use."""
+
+JOB_TYPES = (SOFTWARE, *CONFIGURATION_ORDER)
 STUCK_POLLS = 3
 DEFAULT_POLL_MINUTES = 15
 """How often an update client asks by itself. Source: docs/update-client.md."""
@@ -36,82 +46,73 @@ class Job:
         category: a category's name, or `*` for every one.
         job_type: `software`, or the name of a configuration type.
         parameters: for `software` the firmware JSON as it was when the job was made
-            (product → `prot` and `boot` → `build`, `url`), else what the type demands.
+            (core/firmware.py), else what the type demands, secrets masked.
+        sealed_parameters: the secrets among the parameters, sealed; empty for none.
     """
 
     job_id: str
     domain: str
     category: str
     job_type: str
-    parameters: Parameters
+    parameters: Parameters = field(repr=False)
     created_at: datetime
     created_by: str = ""
+    sealed_parameters: str = field(default="", repr=False)
+
+
+class Fit(StrEnum):
+    """Whether a job is for a device, and if not, why."""
+
+    MATCHES = "matches"
+    OTHER_DOMAIN = "another domain"
+    OTHER_CATEGORY = "another category"
+    SUPERSEDED = "superseded by a later job"
+    UNKNOWN_TYPE = "of an unknown type"
 
 
 @dataclass(frozen=True)
-class ConfigurationType:
-    """A kind of configuration job.
+class Verdict:
+    """What one job is to the devices of a domain and category.
 
     Args:
-        name: as in the job.
-        faults: says everything that is wrong with parameters.
-        lines: the script lines that valid parameters produce.
+        superseded_by: job_id of the later one, empty unless there is one.
     """
 
-    name: str
-    faults: Callable[[Parameters], tuple[Fault, ...]]
-    lines: Callable[[Parameters], tuple[Line, ...]]
+    job: Job
+    fit: Fit
+    superseded_by: str = ""
 
 
-def _expert_faults(parameters: Parameters) -> tuple[Fault, ...]:
-    lines = parameters.get("lines")
-    if not isinstance(lines, list | tuple) or not lines or len(lines) > MAX_EXPERT_LINES:
-        return (Fault("lines", f"a list of 1 to {MAX_EXPERT_LINES} lines"),)
+def judge(domain: str, category: str, jobs: Iterable[Job]) -> tuple[Verdict, ...]:
+    """Say of every job whether the devices of a domain and category get it, and why not.
+
+    They get the latest of each type.
+
+    Args:
+        jobs: any jobs, in any order.
+
+    Source: the concept article, Update Software and Update Config.
+    """
+    given = tuple(jobs)
+    fits = [_fit_alone(domain, category, job) for job in given]
+    latest: dict[str, str] = {}
+    for job, fit in zip(given, fits, strict=True):
+        if fit is Fit.MATCHES:
+            latest[job.job_type] = max(job.job_id, latest.get(job.job_type, ""))
     return tuple(
-        Fault(f"lines.{index}", f"one printable line of at most {MAX_LINE_LENGTH} characters")
-        for index, line in enumerate(lines)
-        if not isinstance(line, str) or not line.isprintable() or len(line) > MAX_LINE_LENGTH
+        Verdict(job, Fit.SUPERSEDED, latest[job.job_type])
+        if fit is Fit.MATCHES and latest[job.job_type] != job.job_id
+        else Verdict(job, fit)
+        for job, fit in zip(given, fits, strict=True)
     )
 
 
-def _expert_lines(parameters: Parameters) -> tuple[Line, ...]:
-    return tuple(Line(text, "raw lines") for text in parameters["lines"])
-
-
-def _update_client_faults(parameters: Parameters) -> tuple[Fault, ...]:
-    minutes = parameters.get("poll_minutes")
-    is_valid = (
-        isinstance(minutes, int)
-        and not isinstance(minutes, bool)
-        and 1 <= minutes <= MAX_POLL_MINUTES
-    )
-    return (
-        () if is_valid else (Fault("poll_minutes", f"a whole number from 1 to {MAX_POLL_MINUTES}"),)
-    )
-
-
-def _update_client_lines(parameters: Parameters) -> tuple[Line, ...]:
-    return (scripts.poll_interval(int(parameters["poll_minutes"])),)
-
-
-CONFIGURATION_TYPES: Mapping[str, ConfigurationType] = {
-    known.name: known
-    for known in (
-        ConfigurationType(UPDATE_CLIENT, _update_client_faults, _update_client_lines),
-        ConfigurationType("expert", _expert_faults, _expert_lines),
-    )
-}
-"""Every type, in the order in which a script applies them: raw lines have the last word."""
-
-JOB_TYPES = (SOFTWARE, *CONFIGURATION_TYPES)
-
-
-def faults_of(job_type: str, parameters: Parameters) -> tuple[Fault, ...]:
-    """Say everything that is wrong with a configuration job."""
-    known = CONFIGURATION_TYPES.get(job_type)
-    if known is None:
-        return (Fault("type", f"one of {', '.join(CONFIGURATION_TYPES)}"),)
-    return known.faults(parameters)
+def _fit_alone(domain: str, category: str, job: Job) -> Fit:
+    if job.domain != domain:
+        return Fit.OTHER_DOMAIN
+    if job.category not in {category, EVERY_CATEGORY}:
+        return Fit.OTHER_CATEGORY
+    return Fit.MATCHES if job.job_type in JOB_TYPES else Fit.UNKNOWN_TYPE
 
 
 @dataclass(frozen=True)
@@ -131,25 +132,28 @@ class Plan:
         """All of them."""
         return (*((self.software,) if self.software else ()), *self.configuration)
 
+    def without(self, job_ids: Collection[str]) -> "Plan":
+        """Leave jobs out."""
+        return Plan(
+            self.software if self.software and self.software.job_id not in job_ids else None,
+            tuple(job for job in self.configuration if job.job_id not in job_ids),
+        )
+
 
 def plan_for(domain: str, category: str, jobs: Iterable[Job]) -> Plan:
-    """Choose the latest matching job of each type.
+    """Choose the jobs that the devices of a domain and category get.
 
     Args:
-        domain, category: the device's.
         jobs: any jobs; those of other domains and categories do not match.
-
-    Source: the concept article, Update Software and Update Config.
     """
-    latest: dict[str, Job] = {}
-    for job in jobs:
-        if job.domain != domain or job.category not in {category, EVERY_CATEGORY}:
-            continue
-        if job.job_type not in latest or job.job_id > latest[job.job_type].job_id:
-            latest[job.job_type] = job
+    matching = {
+        verdict.job.job_type: verdict.job
+        for verdict in judge(domain, category, jobs)
+        if verdict.fit is Fit.MATCHES
+    }
     return Plan(
-        software=latest.get(SOFTWARE),
-        configuration=tuple(latest[name] for name in CONFIGURATION_TYPES if name in latest),
+        software=matching.get(SOFTWARE),
+        configuration=tuple(matching[name] for name in CONFIGURATION_ORDER if name in matching),
     )
 
 
@@ -160,6 +164,46 @@ def serial_of(registration_id: str, plan: Plan) -> str:
     """
     parts = (registration_id, *(job.job_id for job in plan.configuration))
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a device gets at its next poll.
+
+    Args:
+        plan: all its jobs.
+        confirmed: job type → job_id of what it has done.
+        paused: job_ids that failed and are not offered again yet.
+        serial: names the configuration that is offered.
+    """
+
+    plan: Plan
+    confirmed: Mapping[str, str]
+    paused: frozenset[str]
+    serial: str
+
+    @property
+    def open(self) -> Plan:
+        """The jobs that it gets now: neither confirmed nor paused."""
+        return self.plan.without({*self.confirmed.values(), *self.paused})
+
+
+def offer(device: Device, plan: Plan, facts: Facts, now: datetime) -> Offer:
+    """Decide what a device gets, from its jobs, what it reports and what has failed.
+
+    A failed job waits for its pause alone; the others go on.
+    """
+    confirmed = confirmed_by(device, plan, facts)
+    done = set(confirmed.values())
+    paused = frozenset(
+        job.job_id
+        for job in plan.jobs
+        if job.job_id in device.failures
+        and job.job_id not in done
+        and now < device.failures[job.job_id].retry_at
+    )
+    serial = serial_of(device.registration_id, plan.without(paused))
+    return Offer(plan, confirmed, paused, serial)
 
 
 def confirmed_by(device: Device, plan: Plan, facts: Facts) -> dict[str, str]:
@@ -178,15 +222,27 @@ def confirmed_by(device: Device, plan: Plan, facts: Facts) -> dict[str, str]:
         for job in plan.jobs
         if device.confirmed.get(job.job_type) == job.job_id
     }
-    if plan.software:
-        if facts.product and not _builds_to_load(plan.software, facts):
+    if plan.software and facts.product:
+        if not firmware.to_load(plan.software.parameters, facts):
             confirmed[SOFTWARE] = plan.software.job_id
         elif facts.prot or facts.boot:
             # what runs now counts, also against what was confirmed before
             confirmed.pop(SOFTWARE, None)
-    if facts.check == serial_of(device.registration_id, plan):
-        confirmed.update({job.job_type: job.job_id for job in plan.configuration})
+    for sent in _sendable(device, plan):
+        if facts.check == serial_of(device.registration_id, sent):
+            confirmed.update({job.job_type: job.job_id for job in sent.configuration})
+            break
     return confirmed
+
+
+def _sendable(device: Device, plan: Plan) -> Iterator[Plan]:
+    """Give what a script may have contained: any failed jobs were paused while it was out.
+
+    One for each set of them, and few, for a plan has one job of each type.
+    """
+    failed = [job.job_id for job in plan.configuration if job.job_id in device.failures]
+    for count in range(len(failed) + 1):
+        yield from (plan.without(paused) for paused in combinations(failed, count))
 
 
 def firmware_lines(plan: Plan, facts: Facts) -> tuple[Line, ...]:
@@ -195,18 +251,31 @@ def firmware_lines(plan: Plan, facts: Facts) -> tuple[Line, ...]:
         return ()
     return tuple(
         scripts.load(command, load["url"], load["build"])
-        for command, load in _builds_to_load(plan.software, facts)
+        for command, load in firmware.to_load(plan.software.parameters, facts)
     )
 
 
-def configuration_lines(plan: Plan, confirmed: Mapping[str, str]) -> tuple[Line, ...]:
-    """Write the lines of every configuration job that is not confirmed yet."""
+def configuration_lines(jobs: Iterable[Job], hw_id: str) -> tuple[Line, ...]:
+    """Write the lines of configuration jobs for one phone.
+
+    Args:
+        jobs: their secrets in clear.
+    """
+    from chalicelib.core.configuration import CONFIGURATION_TYPES
+
     return tuple(
         line
-        for job in plan.configuration
-        if confirmed.get(job.job_type) != job.job_id
-        for line in CONFIGURATION_TYPES[job.job_type].lines(job.parameters)
+        for job in jobs
+        for line in CONFIGURATION_TYPES[job.job_type].lines(job.parameters, hw_id)
     )
+
+
+def url_in(plan: Plan) -> str:
+    """Tell the address at which these jobs let the phone ask from now on, empty for none."""
+    urls = (
+        job.parameters.get("url", "") for job in plan.configuration if job.job_type == UPDATE_CLIENT
+    )
+    return next(urls, "")
 
 
 def state_of(plan: Plan, confirmed: Mapping[str, str]) -> State:
@@ -215,34 +284,15 @@ def state_of(plan: Plan, confirmed: Mapping[str, str]) -> State:
     return State.CURRENT if is_current else State.UPDATING
 
 
-def stuck_since(
-    state: State, offered_at: datetime | None, plan: Plan, now: datetime
-) -> datetime | None:
-    """Tell since when a script has been out for longer than three polls, None if none has.
+def stuck_at(offered_at: datetime, plan: Plan) -> datetime:
+    """Tell when a script will have been out for three polls, by the longest that polls may take.
 
     Args:
         plan: an `update-client` job in it says how often the phone asks.
     """
-    if state is not State.UPDATING or offered_at is None:
-        return None
     minutes = [
         int(job.parameters["poll_minutes"])
         for job in plan.configuration
         if job.job_type == UPDATE_CLIENT
     ]
-    poll_minutes = max([DEFAULT_POLL_MINUTES, *minutes])
-    limit = offered_at + timedelta(minutes=STUCK_POLLS * poll_minutes)
-    return limit if now > limit else None
-
-
-def _builds_to_load(job: Job, facts: Facts) -> list[tuple[str, Mapping[str, str]]]:
-    product = facts.product.casefold()
-    loads: Mapping[str, Any] = next(
-        (named for name, named in job.parameters.items() if name.casefold() == product), {}
-    )
-    running = {"prot": facts.prot, "boot": facts.boot}
-    return [
-        (command, loads[command])
-        for command in ("prot", "boot")
-        if command in loads and loads[command]["build"] != running[command]
-    ]
+    return offered_at + timedelta(minutes=STUCK_POLLS * max([DEFAULT_POLL_MINUTES, *minutes]))

@@ -16,6 +16,9 @@ class LimitName(StrEnum):
     GUESSES = "guesses"
     ISSUES = "issues"
     SIGHTINGS = "sightings"
+    TOKENS = "tokens"
+    SAME_TOKEN = "same_token"  # noqa: S105 - a name
+    FOREIGN_CODES = "foreign_codes"
 
 
 @dataclass(frozen=True)

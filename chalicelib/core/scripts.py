@@ -7,9 +7,14 @@ outside is URL-encoded, so that no parameter can end its line and begin another.
 It must not decide which jobs a device gets (core/jobs.py).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
+
+from chalicelib.core.addresses import is_websocket
+
+PLACEHOLDERS = "sn=#m&type=#t&hwid=#h&ip=#i"
+"""What a phone fills in at each call. Source: docs/update-client.md, placeholders."""
 
 _URL_CHARACTERS = ":/?#[]@!$&'()*+,;=%-._~"
 
@@ -68,6 +73,17 @@ def poll_interval(minutes: int) -> Line:
     return Line(f"config add UP1 /poll {minutes}", "options")
 
 
+def options(module: str, source: str, values: Mapping[str, str]) -> Line:
+    """Set options of a module whose names are inferred (docs/update-client.md)."""
+    written = " ".join(f"{name} {option(value)}" for name, value in values.items())
+    return Line(f"config add {module} {written}", source, is_inferred=True)
+
+
+def variable(name: str, value: str) -> Line:
+    """Keep a variable over restarts; its value is the rest of the line."""
+    return Line(f"vars create {name} p {value}", "vars", is_inferred=True)
+
+
 def load(module_command: str, url: str, build: str) -> Line:
     """Flash firmware (`prot`) or boot code (`boot`), then restart when idle if that is needed."""
     return Line(f"mod cmd UP0 {module_command} {argument(url)} iresetn {option(build)}", "loading")
@@ -90,7 +106,7 @@ def identified(url: str, **parameters: str) -> str:
     """
     base, _, query = url.partition("#")[0].partition("?")
     own = [urlencode(parameters)] if parameters else []
-    return "?".join([base, "&".join([query or "sn=#m&type=#t&hwid=#h&ip=#i", *own])])
+    return "?".join([base, "&".join([query or PLACEHOLDERS, *own])])
 
 
 def code_form(secure_url: str | None) -> str:
@@ -105,8 +121,8 @@ def code_form(secure_url: str | None) -> str:
 
 def to_devices(devices_url: str) -> str:
     """Send the phone on to its Devices; what it typed stays, for Devices needs it."""
-    is_websocket = urlsplit(devices_url).scheme in {"ws", "wss"}
-    pointer = sysclient(devices_url) if is_websocket else update_client(identified(devices_url))
+    is_for_sysclient = is_websocket(devices_url)
+    pointer = sysclient(devices_url) if is_for_sysclient else update_client(identified(devices_url))
     return render("on to Devices", (pointer, *CLEAN_UP, IGNORE_DHCP, WRITE, ACTIVATE))
 
 
@@ -123,7 +139,7 @@ def for_device(
         firmware: lines of the software job that still apply.
         configuration: lines of the configuration jobs, empty when all are confirmed.
         serial: names exactly this configuration for this registration.
-        token_url: the device's own URL with its token, when it registers.
+        token_url: the device's own URL with its token, when it registers or shall ask elsewhere.
     """
     lines = list(firmware)
     guarded = list(configuration)
@@ -132,6 +148,20 @@ def for_device(
     if guarded:
         lines += [guard(serial), *guarded, WRITE, ACTIVATE]
     return render("jobs" if lines else "nothing to do", lines)
+
+
+def show_code_form() -> str:
+    """Write the script that shows the code form again, and the line for a phone's browser."""
+    browser = Line(f"# in the phone's browser: http://PHONE/!{SHOW_CODE_FORM.text}", "")
+    return render("show the code form", (browser, SHOW_CODE_FORM))
+
+
+def v12_clean_up() -> str:
+    """Write the four lines that a V12 update server must send to a V13 phone.
+
+    Source: the concept article, provisioning V13 devices with a V12 update server.
+    """
+    return render("clean-up for a V12 update server", (*reversed(CLEAN_UP), WRITE, ACTIVATE))
 
 
 def comment(text: str) -> str:

@@ -1,5 +1,6 @@
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,9 +9,11 @@ from hypothesis import strategies as st
 from chalicelib.core.devices import (
     Device,
     Facts,
+    Failure,
     State,
     parse_hw_id,
     parse_query_facts,
+    refusal_to_admit,
     refusal_to_assign,
 )
 from chalicelib.core.errors import Refusal
@@ -212,3 +215,86 @@ def test_a_released_device_is_free_whatever_is_left_of_its_past() -> None:
     assert replace(OWNED, state=State.RELEASED).is_free(NOW)
     assert replace(OWNED, registered_at=None).is_free(NOW)
     assert not OWNED.is_free(NOW)
+
+
+@pytest.mark.parametrize(
+    ("device", "refusal"),
+    [
+        (None, None),
+        (Device("009033000001", State.RELEASED), None),
+        (replace(OWNED, state=State.RELEASED), None),
+        (NEVER_BACK, None),
+        (JUST_REGISTERED, Refusal.DEVICE_THERE_ALREADY),
+        (Device("009033000001", State.REGISTERED, domain="example.com", user="user1"), None),
+        (OWNED, Refusal.DEVICE_THERE_ALREADY),
+        (replace(OWNED, user=""), Refusal.DEVICE_THERE_ALREADY),
+        (replace(OWNED, state=State.UPDATING), Refusal.DEVICE_THERE_ALREADY),
+    ],
+)
+def test_a_domains_token_brings_in_only_who_is_not_there(
+    device: Device | None, refusal: Refusal | None
+) -> None:
+    """Unknown, released, expected or never back; whoever is in use needs its own token or code."""
+    assert refusal_to_admit(device, NOW) is refusal
+
+
+@given(
+    st.sampled_from(list(State)),
+    st.one_of(st.none(), st.integers(0, 2 * 86_400_000)),
+    st.booleans(),
+)
+def test_a_domains_token_takes_nothing_that_a_code_would_not(
+    state: State, age_ms: int | None, has_used_token: bool
+) -> None:
+    """Where it may come in, any good code may; it never moves a device between domains."""
+    registered_at = None if age_ms is None else NOW - timedelta(milliseconds=age_ms)
+    used_at = NOW if has_used_token else None
+    device = replace(OWNED, state=state, registered_at=registered_at, token_used_at=used_at)
+    is_admitted = refusal_to_admit(device, NOW) is None
+    assert is_admitted == device.is_free(NOW)
+    why = refusal_to_assign(device, "other.example", "", is_for_anyone=False, now=NOW)
+    assert is_admitted == (why is None)
+
+
+@pytest.mark.parametrize(
+    ("count", "minutes"),
+    [(1, 1), (2, 5), (3, 25), (4, 125), (5, 625), (6, 1440), (7, 1440), (10**6, 1440)],
+)
+def test_a_failed_job_waits_longer_each_time(count: int, minutes: int) -> None:
+    """Five times as long, and once a day in the end."""
+    assert Failure(count, NOW, "no space").retry_at == NOW + timedelta(minutes=minutes)
+
+
+@given(st.integers(1, 10**6), st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1)))  # noqa: DTZ001 - made aware below
+def test_a_pause_never_shrinks_and_always_ends(count: int, at: datetime) -> None:
+    """Between a minute and a day after the last failure."""
+    failure = Failure(count, at.replace(tzinfo=UTC), "")
+    pause = failure.retry_at - failure.at
+    assert timedelta(minutes=1) <= pause <= timedelta(days=1)
+    assert replace(failure, count=count + 1).retry_at >= failure.retry_at
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_a_device_is_stuck_once_its_time_has_passed(state: State) -> None:
+    """It need not come back for that; to the microsecond, and since when it says."""
+    device = replace(OWNED, state=state, stuck_at=NOW)
+    assert device.stuck_since(NOW - timedelta(days=1)) is None
+    assert device.stuck_since(NOW) is None
+    assert device.stuck_since(NOW + timedelta(microseconds=1)) == NOW
+    assert device.stuck_since(NOW + timedelta(days=365)) == NOW
+    assert replace(device, stuck_at=None).stuck_since(NOW + timedelta(days=365)) is None
+
+
+def test_a_device_tells_what_it_told_last() -> None:
+    """All of it but the serial of a script, which is of its last request alone."""
+    told: dict[str, Any] = {
+        "product": "IP232",
+        "version": "13r1",
+        "prot": "134250",
+        "boot": "131286",
+        "local_ip": "10.0.0.7",
+        "name": "desk",
+        "device_type": "SOFTPHONE",
+    }
+    assert Device("009033000001", State.CURRENT, **told).facts == Facts(**told, check="")
+    assert set(told) | {"check"} == {member.name for member in fields(Facts)}

@@ -36,6 +36,13 @@ def test_errors_carry_what_their_answers_need() -> None:
     assert errors.NotFoundError("category").kind == "category"
 
 
+def test_what_is_in_use_says_by_what() -> None:
+    """By kind and number, for people and for those who count."""
+    error = errors.InUseError({"devices": 3, "jobs": 1})
+    assert error.used_by == {"devices": 3, "jobs": 1}
+    assert str(error) == "in use by devices (3), jobs (1)"
+
+
 def test_every_fault_is_told_at_once() -> None:
     """By field and message, for people and for logs."""
     faults = (errors.Fault("category", "missing"), errors.Fault("users.3", "unknown"))

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core import jobs, scripts
-from chalicelib.core.devices import Device, Facts, State, parse_query_facts
+from chalicelib.core import explanations, jobs, scripts
+from chalicelib.core.devices import Device, Facts, Failure, State, parse_query_facts
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 FIRMWARE = {
@@ -27,6 +27,10 @@ def job(job_id: str, job_type: str, category: str = "Office", **changes: Any) ->
     parameters: Any = {
         "software": FIRMWARE,
         "update-client": {"poll_minutes": 5},
+        "ntp": {"server": "time.example.com"},
+        "variables": {"variables": {"LANGUAGE": "de"}},
+        "phone": {"pbx": "pbx.example.com"},
+        "admin-password": {"password": "sesame"},
         "expert": {"lines": ["config add UP1 /disc"]},
     }[job_type]
     facts: dict[str, Any] = {
@@ -185,7 +189,11 @@ def test_a_fresh_device_is_current_exactly_when_nothing_is_left_to_send(
     plan = jobs.plan_for("example.com", "Office", made)
     check = jobs.serial_of("R1", plan) if has_run else ""
     confirmed = jobs.confirmed_by(DEVICE, plan, replace(facts, check=check))
-    left = (*jobs.firmware_lines(plan, facts), *jobs.configuration_lines(plan, confirmed))
+    due = plan.without(set(confirmed.values()))
+    left = (
+        *jobs.firmware_lines(plan, facts),
+        *jobs.configuration_lines(due.configuration, "a" * 12),
+    )
     assert (jobs.state_of(plan, confirmed) is State.CURRENT) == (not left)
     assert set(confirmed.items()) <= {(one.job_type, one.job_id) for one in plan.jobs}
 
@@ -199,13 +207,11 @@ def test_a_confirmation_lasts_until_the_job_is_replaced() -> None:
     newer = jobs.plan_for("example.com", "Office", (*ALL, job("4", "expert")))
     still = jobs.confirmed_by(device, newer, NEW)
     assert still == {"software": "1", "update-client": "2"}
-    assert [line.text for line in jobs.configuration_lines(newer, still)] == [
-        "config add UP1 /disc"
-    ]
+    assert [one.job_id for one in newer.without(set(still.values())).jobs] == ["4"]
     assert jobs.state_of(newer, still) is State.UPDATING
     assert jobs.state_of(PLAN, confirmed) is State.CURRENT
-    assert jobs.configuration_lines(PLAN, confirmed) == ()
-    assert len(jobs.configuration_lines(PLAN, {})) == 2
+    assert PLAN.without(set(confirmed.values())).jobs == ()
+    assert len(jobs.configuration_lines(PLAN.configuration, "a" * 12)) == 2
 
 
 def test_a_report_counts_more_than_what_was_confirmed_before() -> None:
@@ -214,6 +220,15 @@ def test_a_report_counts_more_than_what_was_confirmed_before() -> None:
     confirmed = jobs.confirmed_by(device, PLAN, OLD)
     assert confirmed == {"update-client": "2", "expert": "3"}
     assert jobs.state_of(PLAN, confirmed) is State.UPDATING
+    for part in ("prot", "boot"):
+        alone = Facts(product="IP232", **{part: "130100"})
+        assert "software" not in jobs.confirmed_by(device, PLAN, alone)
+
+
+def test_a_confirmation_is_of_its_own_type() -> None:
+    """What stands beside another type is no confirmation."""
+    device = replace(DEVICE, confirmed={"expert": "2", "update-client": "3", "software": "2"})
+    assert jobs.confirmed_by(device, PLAN, Facts()) == {}
 
 
 def test_a_product_is_matched_without_case_and_must_be_known() -> None:
@@ -230,75 +245,12 @@ def test_a_script_is_stuck_after_three_polls(poll_minutes: int, minutes: int) ->
     job_of_polls = job("2", "update-client", parameters={"poll_minutes": poll_minutes})
     plan = jobs.plan_for("example.com", "Office", [job_of_polls])
     limit = NOW + timedelta(minutes=minutes)
-    assert jobs.stuck_since(State.UPDATING, NOW, plan, limit) is None
-    assert jobs.stuck_since(State.UPDATING, NOW, plan, limit + timedelta(seconds=1)) == limit
-    assert jobs.stuck_since(State.CURRENT, NOW, plan, limit + timedelta(days=1)) is None
-    assert jobs.stuck_since(State.UPDATING, None, plan, limit + timedelta(days=1)) is None
-    none = jobs.Plan(None, ())
-    assert jobs.stuck_since(State.UPDATING, NOW, none, NOW + timedelta(minutes=45)) is None
-
-
-@pytest.mark.parametrize(
-    ("job_type", "parameters", "fields"),
-    [
-        ("expert", {"lines": ["config write", "vars del X"]}, []),
-        ("expert", {}, ["lines"]),
-        ("expert", {"lines": []}, ["lines"]),
-        ("expert", {"lines": ["a"] * 500}, []),
-        ("expert", {"lines": ("a",) * 501}, ["lines"]),
-        ("expert", {"lines": "reset"}, ["lines"]),
-        ("expert", {"lines": {"reset": 1}}, ["lines"]),
-        ("expert", {"lines": ["x" * 2000]}, []),
-        (
-            "expert",
-            {"lines": ["bell\a", "\u2028", "\x85", "\r", "\t"]},
-            [f"lines.{n}" for n in range(5)],
-        ),
-        (
-            "expert",
-            {"lines": ["ok", "two\nlines", 5, "x" * 2001]},
-            ["lines.1", "lines.2", "lines.3"],
-        ),
-        ("update-client", {"poll_minutes": 1}, []),
-        ("update-client", {"poll_minutes": 0}, ["poll_minutes"]),
-        ("update-client", {"poll_minutes": 1440}, []),
-        ("update-client", {"poll_minutes": 1441}, ["poll_minutes"]),
-        ("update-client", {"poll_minutes": 5.0}, ["poll_minutes"]),
-        ("update-client", {}, ["poll_minutes"]),
-        ("update-client", {"poll_minutes": True}, ["poll_minutes"]),
-        ("update-client", {"poll_minutes": "5\nreset"}, ["poll_minutes"]),
-        ("nonsense", {}, ["type"]),
-    ],
-)
-def test_parameters_are_checked_all_at_once(
-    job_type: str, parameters: dict[str, Any], fields: list[str]
-) -> None:
-    """Every fault, by field; the known types are named."""
-    faults = jobs.faults_of(job_type, parameters)
-    assert [fault.field for fault in faults] == fields
-
-
-@given(st.lists(st.text(max_size=20), min_size=1, max_size=5))
-def test_raw_lines_without_a_fault_are_as_many_as_were_written(written: list[str]) -> None:
-    """Nothing in one line can begin another; what could is a fault, named by its place."""
-    faults = jobs.faults_of("expert", {"lines": written})
-    at_fault = {fault.field for fault in faults}
-    good = [line for place, line in enumerate(written) if f"lines.{place}" not in at_fault]
-    lines = jobs.CONFIGURATION_TYPES["expert"].lines({"lines": good})
-    script = scripts.render("test", lines)
-    assert script.splitlines() == ["# dialtone: test", *good]
-    assert script.count("\r\n") == len(good) + 1
-
-
-def test_faults_say_what_would_be_right() -> None:
-    """The limits and the known types are told, the value is not repeated."""
-    wrong = [("expert", {}), ("expert", {"lines": [5]}), ("update-client", {}), ("nonsense", {})]
-    assert [jobs.faults_of(kind, parameters)[0].message for kind, parameters in wrong] == [
-        "a list of 1 to 500 lines",
-        "one printable line of at most 2000 characters",
-        "a whole number from 1 to 1440",
-        "one of update-client, expert",
-    ]
+    assert jobs.stuck_at(NOW, plan) == limit
+    device = replace(DEVICE, stuck_at=limit)
+    assert device.stuck_since(limit) is None
+    assert device.stuck_since(limit + timedelta(seconds=1)) == limit
+    assert DEVICE.stuck_since(limit + timedelta(days=1)) is None
+    assert jobs.stuck_at(NOW, jobs.Plan(None, ())) == NOW + timedelta(minutes=45)
 
 
 @given(st.text(), st.text(), st.sampled_from(["prot", "boot"]))
@@ -308,3 +260,266 @@ def test_no_firmware_url_or_build_can_begin_a_line(url: str, build: str, command
     lines = jobs.firmware_lines(jobs.Plan(software, ()), Facts(product="IP232"))
     assert len(lines) == (1 if build else 0)
     assert all(line.text.isprintable() and line.text.count(" ") == 6 for line in lines)
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> tuple[Device, list[jobs.Job]]:
+    """Make any jobs, and a device that has done some of them, failed at some, and forgot others."""
+    made = draw(ANY_JOBS)
+    ids = st.sampled_from([*(one.job_id for one in made), "gone"])
+    plan = jobs.plan_for("example.com", "Office", made)
+    done = {one.job_type: one.job_id for one in plan.jobs if draw(st.booleans())}
+    failures = st.builds(
+        Failure,
+        st.integers(1, 8),
+        st.integers(0, 1500).map(lambda minutes: NOW - timedelta(minutes=minutes)),
+        st.just("no space"),
+    )
+    device = Device(
+        "a" * 12,
+        draw(st.sampled_from(list(State))),
+        draw(st.sampled_from(["example.com", "other.example", ""])),
+        draw(st.sampled_from(["Office", "Reception", ""])),
+        product=draw(st.sampled_from(["IP232", "ip112", "IP999", ""])),
+        prot=draw(st.sampled_from(["", "130100", "134250"])),
+        boot=draw(st.sampled_from(["", "130100", "131286"])),
+        registration_id="R1",
+        confirmed=draw(st.dictionaries(st.sampled_from(jobs.JOB_TYPES), ids)) | done,
+        failures=draw(st.dictionaries(ids, failures)),
+    )
+    return device, made
+
+
+def standings(device: Device, made: list[jobs.Job]) -> dict[str, explanations.Standing | None]:
+    """Tell where each job stands by its explanation."""
+    return {
+        told.verdict.job.job_id: told.standing
+        for told in explanations.explain(device, device.category, made, NOW)
+    }
+
+
+@given(situations())
+def test_what_is_explained_is_what_is_delivered(situation: tuple[Device, list[jobs.Job]]) -> None:
+    """Open is exactly what the next script contains, and every other job has its one reason."""
+    device, made = situation
+    plan = jobs.plan_for(device.domain, device.category, made)
+    offered = jobs.offer(device, plan, device.facts, NOW)
+    told = standings(device, made)
+    assert set(told) == {one.job_id for one in made}
+    by_standing = {
+        standing: {job_id for job_id, stands in told.items() if stands is standing}
+        for standing in (*explanations.Standing, None)
+    }
+    assert by_standing[explanations.Standing.OPEN] == {one.job_id for one in offered.open.jobs}
+    assert by_standing[explanations.Standing.PAUSED] == offered.paused
+    assert by_standing[explanations.Standing.CONFIRMED] == set(offered.confirmed.values())
+    planned = {one.job_id for one in plan.jobs}
+    assert by_standing[None] == {one.job_id for one in made} - planned
+    assert offered.plan == plan
+
+
+@given(situations())
+def test_every_job_has_exactly_one_verdict(situation: tuple[Device, list[jobs.Job]]) -> None:
+    """In the order given; what matches is the plan, and what is superseded names what by."""
+    device, made = situation
+    plan = jobs.plan_for(device.domain, device.category, made)
+    verdicts = jobs.judge(device.domain, device.category, made)
+    explained = explanations.explain(device, device.category, made, NOW)
+    assert tuple(told.verdict for told in explained) == verdicts
+    assert [verdict.job for verdict in verdicts] == made
+    matching = {verdict.job.job_id for verdict in verdicts if verdict.fit is jobs.Fit.MATCHES}
+    assert matching == {one.job_id for one in plan.jobs}
+    chosen = {one.job_type: one.job_id for one in plan.jobs}
+    for verdict in verdicts:
+        one = verdict.job
+        if one.domain != device.domain:
+            assert verdict == jobs.Verdict(one, jobs.Fit.OTHER_DOMAIN)
+        elif one.category not in {device.category, "*"}:
+            assert verdict == jobs.Verdict(one, jobs.Fit.OTHER_CATEGORY)
+        elif verdict.fit is jobs.Fit.SUPERSEDED:
+            assert verdict.superseded_by == chosen[one.job_type] > one.job_id
+        else:
+            assert verdict == jobs.Verdict(one, jobs.Fit.MATCHES)
+            assert chosen[one.job_type] == one.job_id
+
+
+def test_a_job_of_an_unknown_type_says_so() -> None:
+    """It supersedes nothing, however late, and another domain's is another domain's first."""
+    strange = replace(job("9", "expert"), job_type="of tomorrow")
+    elsewhere = replace(strange, job_id="8", domain="other.example")
+    fits = [verdict.fit for verdict in jobs.judge("example.com", "Office", [strange, elsewhere])]
+    assert fits == [jobs.Fit.UNKNOWN_TYPE, jobs.Fit.OTHER_DOMAIN]
+    (told, *_) = explanations.explain(DEVICE, "Office", [strange, *ALL], NOW)
+    assert told == explanations.Explanation(jobs.Verdict(strange, jobs.Fit.UNKNOWN_TYPE), None)
+
+
+def test_a_move_can_be_thought_of_before_it_is_made() -> None:
+    """The category that is asked for decides, and not the device's own."""
+    made = [
+        job("1", "expert"),
+        job("2", "expert", "Reception"),
+        job("3", "ntp", "*"),
+        job("4", "variables", "Reception"),
+        job("5", "phone", "Reception"),
+    ]
+    device = replace(failing(_5=1), confirmed={"expert": "1", "ntp": "3", "variables": "4"})
+    there = {
+        told.verdict.job.job_id: (told.verdict.fit, told.standing)
+        for told in explanations.explain(device, "Reception", made, NOW)
+    }
+    assert there == {
+        "1": (jobs.Fit.OTHER_CATEGORY, None),
+        "2": (jobs.Fit.MATCHES, explanations.Standing.OPEN),
+        "3": (jobs.Fit.MATCHES, explanations.Standing.CONFIRMED),
+        "4": (jobs.Fit.MATCHES, explanations.Standing.CONFIRMED),
+        "5": (jobs.Fit.MATCHES, explanations.Standing.PAUSED),
+    }
+
+
+@given(situations())
+def test_paused_is_never_confirmed_and_waits_for_its_own_pause(
+    situation: tuple[Device, list[jobs.Job]],
+) -> None:
+    """Of the plan, failed, not done otherwise, and its time has not come."""
+    device, made = situation
+    plan = jobs.plan_for(device.domain, device.category, made)
+    offered = jobs.offer(device, plan, device.facts, NOW)
+    done = set(offered.confirmed.values())
+    assert offered.paused.isdisjoint(done)
+    assert offered.paused == {
+        job_id
+        for job_id, failure in device.failures.items()
+        if job_id in {one.job_id for one in plan.jobs} - done and failure.retry_at > NOW
+    }
+    later = jobs.offer(device, plan, device.facts, NOW + timedelta(days=1))
+    assert later.paused == frozenset()
+    assert later.confirmed == offered.confirmed
+
+
+@given(situations(), st.sampled_from(["", "the plan's", "another"]))
+def test_a_failed_job_changes_nothing_for_the_others(
+    situation: tuple[Device, list[jobs.Job]], check: str
+) -> None:
+    """They stand where they would stand had nothing failed."""
+    device, made = situation
+    untroubled = replace(device, failures={})
+    others = {one.job_id for one in made} - set(device.failures)
+    before, after = standings(untroubled, made), standings(device, made)
+    assert {job_id: before[job_id] for job_id in others} == {
+        job_id: after[job_id] for job_id in others
+    }
+    plan = jobs.plan_for(device.domain, device.category, made)
+    if check == "the plan's":
+        check = jobs.serial_of(device.registration_id, plan)
+    facts = replace(device.facts, check=check)
+    troubled, free = (jobs.offer(each, plan, facts, NOW) for each in (device, untroubled))
+    assert troubled.open.without(device.failures) == free.open.without(device.failures)
+
+
+FOUR_JOBS = (job("1", "software"), job("2", "update-client"), job("3", "ntp"), job("4", "expert"))
+FOUR = jobs.plan_for("example.com", "Office", FOUR_JOBS)
+
+
+def failing(**counts: int) -> Device:
+    """Let a device fail at jobs just now, so many times: `_3=2`."""
+    return replace(
+        DEVICE,
+        failures={job_id[1:]: Failure(count, NOW, "no") for job_id, count in counts.items()},
+    )
+
+
+def test_a_paused_job_is_out_of_the_script_until_its_pause_ends() -> None:
+    """To the second; the others go on, and the script that has it again is a new one."""
+    device = failing(_3=2)
+    end = NOW + timedelta(minutes=5)
+    paused = jobs.offer(device, FOUR, OLD, end - timedelta(seconds=1))
+    assert paused.paused == {"3"}
+    assert [one.job_id for one in paused.open.jobs] == ["1", "2", "4"]
+    texts = [
+        line.text for line in jobs.configuration_lines(paused.open.configuration, DEVICE.hw_id)
+    ]
+    assert texts == ["config add UP1 /poll 5", "config add UP1 /disc"]
+    again = jobs.offer(device, FOUR, OLD, end)
+    assert again.paused == frozenset()
+    assert again.open == FOUR
+    assert again.serial == jobs.serial_of("R1", FOUR) != paused.serial
+    assert paused.serial == jobs.serial_of("R1", FOUR.without({"3"}))
+
+
+def test_a_script_without_a_failed_job_confirms_exactly_the_others() -> None:
+    """By its serial, during the pause and after it; the failed one stays open."""
+    device = failing(_3=1)
+    sent = jobs.offer(device, FOUR, OLD, NOW)
+    run = replace(OLD, check=sent.serial)
+    confirmed = {"update-client": "2", "expert": "4"}
+    assert jobs.confirmed_by(device, FOUR, run) == confirmed
+    later = jobs.offer(replace(device, confirmed=confirmed), FOUR, run, NOW + timedelta(minutes=1))
+    assert later.confirmed == confirmed
+    assert [one.job_id for one in later.open.jobs] == ["1", "3"]
+    done = jobs.confirmed_by(device, FOUR, replace(OLD, check=later.serial))
+    assert done == {**confirmed, "ntp": "3"}
+
+
+def test_failed_firmware_waits_and_the_configuration_does_not() -> None:
+    """The serial is of the configuration alone, so that it stays the same."""
+    device = failing(_1=1)
+    sent = jobs.offer(device, FOUR, OLD, NOW)
+    assert [one.job_id for one in sent.open.jobs] == ["2", "3", "4"]
+    assert sent.open.software is None
+    assert sent.serial == jobs.serial_of("R1", FOUR)
+    assert jobs.offer(device, FOUR, NEW, NOW).paused == frozenset()
+    assert jobs.offer(device, FOUR, NEW, NOW).confirmed == {"software": "1"}
+
+
+def test_a_failure_of_a_job_that_is_gone_pauses_nothing() -> None:
+    """Nor does one that was done after all."""
+    assert jobs.offer(failing(_9=3), FOUR, OLD, NOW).open == FOUR
+    device = replace(failing(_4=3), confirmed={"expert": "4"})
+    offered = jobs.offer(device, FOUR, OLD, NOW)
+    assert (offered.paused, offered.confirmed) == (frozenset(), {"expert": "4"})
+
+
+def test_the_address_of_a_job_is_where_a_phone_shall_ask() -> None:
+    """Of the update client's job alone, and only where it names one."""
+    url = "https://elsewhere.example/update"
+    moving = job("5", "update-client", parameters={"poll_minutes": 5, "url": url})
+    assert jobs.url_in(jobs.plan_for("example.com", "Office", [*ALL, moving])) == url
+    assert jobs.url_in(PLAN) == ""
+    assert jobs.url_in(jobs.Plan(None, ())) == ""
+    other = job("6", "variables", parameters={"url": url})
+    assert jobs.url_in(jobs.plan_for("example.com", "Office", [other])) == ""
+    assert jobs.url_in(jobs.plan_for("example.com", "Office", [other, moving])) == url
+
+
+def test_a_script_is_stuck_by_the_polls_of_its_own_plan() -> None:
+    """Another job's parameters say nothing of polls."""
+    other = job("2", "variables", parameters={"poll_minutes": 600})
+    assert jobs.stuck_at(NOW, jobs.Plan(None, (other,))) == NOW + timedelta(minutes=45)
+
+
+def test_a_job_does_not_show_its_secrets() -> None:
+    """Not even sealed ones: they have no place in a log."""
+    assert "sesame" not in repr(job("1", "phone", sealed_parameters="sesame"))
+
+
+@given(situations())
+def test_a_script_that_was_run_confirms_what_it_contained(
+    situation: tuple[Device, list[jobs.Job]],
+) -> None:
+    """All of it and nothing else, however many jobs had failed and whichever were paused."""
+    device, made = situation
+    plan = jobs.plan_for(device.domain, device.category, made)
+    offered = jobs.offer(device, plan, device.facts, NOW)
+    confirmed = jobs.confirmed_by(device, plan, replace(device.facts, check=offered.serial))
+    contained = {one.job_type: one.job_id for one in offered.open.configuration}
+    assert confirmed == {**offered.confirmed, **contained}
+
+
+def test_a_second_failure_does_not_hide_what_a_script_did() -> None:
+    """One job waits, another has waited long enough: its script counts once it has run."""
+    waited = Failure(1, NOW - timedelta(minutes=2), "no")
+    device = replace(failing(_3=1), failures={"3": Failure(1, NOW, "no"), "4": waited})
+    sent = jobs.offer(device, FOUR, OLD, NOW)
+    assert [one.job_id for one in sent.open.jobs] == ["1", "2", "4"]
+    confirmed = jobs.confirmed_by(device, FOUR, replace(OLD, check=sent.serial))
+    assert confirmed == {"update-client": "2", "expert": "4"}

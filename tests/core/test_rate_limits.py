@@ -156,4 +156,11 @@ def test_any_text_has_a_source(text: str) -> None:
 
 def test_the_names_of_limits_are_the_keys_of_their_buckets() -> None:
     """They stand in items, settings and metrics."""
-    assert list(LimitName) == ["guesses", "issues", "sightings"]
+    assert list(LimitName) == [
+        "guesses",
+        "issues",
+        "sightings",
+        "tokens",
+        "same_token",
+        "foreign_codes",
+    ]

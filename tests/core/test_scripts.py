@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core import scripts
+from local.update_client import UpdateClient
 
 ANYTHING = st.text(max_size=60)
 URL = "https://dialtone.example/api/devices/update"
@@ -247,3 +248,69 @@ def test_a_line_is_announced_exactly_when_it_is_inferred(
     written = scripts.render("test", [line]).split("\r\n")
     announced = [f"# inferred ({line.source}):"] if is_inferred else []
     assert written == ["# dialtone: test", *announced, line.text, ""]
+
+
+def phone() -> UpdateClient:
+    """Make a phone from the factory."""
+    return UpdateClient("00-90-33-3d-12-34", "IP232", "10.0.0.7", "https://factory.example/init")
+
+
+def test_the_code_form_can_be_shown_again() -> None:
+    """By an update script, or in a phone's browser by the line with a bang, which is a comment."""
+    script = scripts.show_code_form()
+    assert script == (
+        "# dialtone: show the code form\r\n"
+        "# in the phone's browser: http://PHONE/!vars create UPDATE/PROVISIONING-CODE h prompt\r\n"
+        "vars create UPDATE/PROVISIONING-CODE h prompt\r\n"
+    )
+    client = phone()
+    client.execute(script, hour=12)
+    assert client.shows_code_form
+    assert client.faults == []
+
+
+def test_a_v12_update_server_sends_four_lines() -> None:
+    """As the concept article has them; without restart, and nothing else of the phone changes."""
+    script = scripts.v12_clean_up()
+    assert lines(script) == [
+        "config rem UP1 /provisioning",
+        "config rem UP1 /provision",
+        "config write",
+        "config activate",
+    ]
+    client = phone()
+    before = client.active["UP1"].copy()
+    for configuration in (client.pending, client.written, client.active):
+        configuration["UP1"] |= {"/provision": "10", "/provisioning": "https://central.example"}
+    client.execute(script, hour=12)
+    assert client.pending == client.written == client.active == {"UP1": before}
+    assert client.faults == []
+
+
+@given(
+    st.dictionaries(st.sampled_from(["/addr", "/tz", "/pwd"]), ANYTHING, min_size=1),
+)
+def test_options_are_as_many_words_as_their_names_and_values(values: dict[str, str]) -> None:
+    """In one line, in their order; each value decodes to itself."""
+    line = scripts.options("NTP0", "time", values)
+    config, add, module, *words = line.text.split(" ")
+    assert (config, add, module) == ("config", "add", "NTP0")
+    assert words[::2] == list(values)
+    assert [unquote(word) for word in words[1::2]] == list(values.values())
+    assert (line.source, line.is_inferred) == ("time", True)
+
+
+def test_a_variable_is_kept_with_all_its_words() -> None:
+    """Its value is the rest of the line, as it stands."""
+    line = scripts.variable("GREETING", "Grüß Gott #m %20")
+    assert line.text == "vars create GREETING p Grüß Gott #m %20"
+    client = phone()
+    client.execute(scripts.render("test", [line]), hour=12)
+    assert client.variables == {"GREETING": "Grüß Gott #m %20"}
+
+
+def test_a_fragment_is_no_part_of_what_a_phone_asks() -> None:
+    """A phone would take it for a placeholder; our own parameters are behind what is left."""
+    own = "sn=#m&type=#t&hwid=#h&ip=#i&device_token=secret"
+    assert scripts.identified(f"{URL}#frag", device_token="secret") == f"{URL}?{own}"
+    assert scripts.identified(f"{URL}?a=1#f?b=2", device_token="s") == f"{URL}?a=1&device_token=s"
