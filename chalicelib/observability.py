@@ -32,15 +32,22 @@ def _secrets() -> tuple[tuple[re.Pattern[str], str], ...]:
         (re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), MASK),
         # a device's token is 43 characters of base64, whatever stands before it
         (re.compile(r"(?<![\w-])[A-Za-z0-9_-]{43}(?![\w-])"), MASK),
-        # a parameter of a URL, URL-encoded up to twice; what stands for no code may stay
-        (
-            re.compile(
-                r"(?i)(?:(?<![a-z_-])|(?<=%3f)|(?<=%253f))"
-                r"((?:device_token|token|password|provisioning-?code|code)(?:=|%3d|%253d))"
-                r"(?!prompt\b)(?:(?!%26|%2526)[^&\s\"'])+"
-            ),
-            r"\1" + MASK,
+        # a parameter of a URL, URL-encoded up to twice: it ends at the separator of its own
+        # level, for a value may contain the others; what stands for no code may stay
+        *(
+            (
+                re.compile(
+                    r"(?i)(?:(?<![a-z_-])|(?<=%3f)|(?<=%253f)|(?<=%26)|(?<=%2526))"
+                    r"((?:device_token|token|password|provisioning-?code|code)" + equals + ")"
+                    r"(?!prompt\b)(?:(?!" + end + r")[^&\s\"'])+"
+                ),
+                r"\1" + MASK,
+            )
+            for equals, end in (("=", "&"), ("%3d", "%26"), ("%253d", "%26|%2526"))
         ),
+        # options of configuration lines
+        (re.compile(r"(/pwd\s+)\S+"), r"\1" + MASK),
+        (re.compile(r"(?i)(/user\s+[^,%\s]+(?:,|%2c))\S+"), r"\1" + MASK),
         (re.compile(r"(?<![0-9A-Fa-f.:-])\d{4}([ -]?)\d{4}\1\d{4}(?![0-9A-Fa-f])"), MASK),
     )
 

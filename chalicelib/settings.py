@@ -20,6 +20,7 @@ TABLES = (
     "audit",
     "sightings",
     "limits",
+    "installations",
 )
 """The tables that the code of this deployment uses, by concept."""
 
@@ -33,6 +34,9 @@ def _default_limits() -> Mapping[LimitName, Limit]:
         LimitName.GUESSES: Limit(LimitName.GUESSES, burst=10, interval_ms=60_000),
         LimitName.ISSUES: Limit(LimitName.ISSUES, burst=10, interval_ms=360_000),
         LimitName.SIGHTINGS: Limit(LimitName.SIGHTINGS, burst=1_000, interval_ms=1_000),
+        LimitName.TOKENS: Limit(LimitName.TOKENS, burst=10, interval_ms=60_000),
+        LimitName.SAME_TOKEN: Limit(LimitName.SAME_TOKEN, burst=1, interval_ms=600_000),
+        LimitName.FOREIGN_CODES: Limit(LimitName.FOREIGN_CODES, burst=20_000, interval_ms=4_000),
     }
 
 
@@ -49,6 +53,9 @@ class Settings:
         issuer, audience: whose ID tokens count, and for whom they must be made.
         sip_claim, domain_claim, roles_claim: names of the claims.
         audit_days: how long the audit trail is kept.
+        keep_old_token_seconds: how long a security token counts after the next, unless said.
+        central_url: a foreign central service to ask for codes, empty: ours issues them.
+        central_key_secret: ARN of its key for us; empty: it is in `keys_file`.
         emit_metrics: whether to print embedded metrics, for CloudWatch to read.
     """
 
@@ -65,6 +72,9 @@ class Settings:
     domain_claim: str = "domain"
     roles_claim: str = "roles"
     audit_days: int = 365
+    keep_old_token_seconds: int = 86_400
+    central_url: str = ""
+    central_key_secret: str = ""
     log_level: str = "INFO"
     emit_metrics: bool = True
 
@@ -90,11 +100,14 @@ def read(environment: Mapping[str, str]) -> Settings:
             "domain_claim",
             "roles_claim",
             "log_level",
+            "central_url",
+            "central_key_secret",
         )
         if environment.get(name.upper())
     }
-    if "public_url" in texts:
-        texts["public_url"] = texts["public_url"].rstrip("/")
+    for name in ("public_url", "central_url"):
+        if name in texts:
+            texts[name] = texts[name].rstrip("/")
     return Settings(
         tables={
             concept: environment.get(f"{concept.upper()}_TABLE", name)
@@ -103,6 +116,9 @@ def read(environment: Mapping[str, str]) -> Settings:
         limits={name: _limit(environment, limit) for name, limit in plain.limits.items()},
         emit_metrics=environment.get("EMIT_METRICS", "true") == "true",
         audit_days=int(environment.get("AUDIT_DAYS", plain.audit_days)),
+        keep_old_token_seconds=int(
+            environment.get("KEEP_OLD_TOKEN_SECONDS", plain.keep_old_token_seconds)
+        ),
         **texts,
     )
 

@@ -11,6 +11,7 @@ from pynamodb.attributes import TTLAttribute, UnicodeAttribute, UTCDateTimeAttri
 from chalicelib import settings
 from chalicelib.storage.connection import Item, Transaction
 from chalicelib.storage.ids import new_id
+from chalicelib.storage.lists import Page, Span, query
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,29 @@ class AuditItem(Item):
 
 def add(write: Transaction, entry: Entry) -> None:
     """Add an event to the transaction that makes it true."""
+    write.put("audit", _item(entry))
+
+
+def note(entry: Entry) -> None:
+    """Write an event that no transaction of ours makes true.
+
+    Raises:
+        StoreUnavailableError: throttled or unreachable.
+    """
+    _item(entry).save()
+
+
+def list_month(domain: str, month: str, limit: int, after: str | None) -> Page[Entry]:
+    """List a domain's events of a month (`2026-11`), newest first, consistently."""
+    span = Span("", limit, after, newest_first=True)
+    page = query(AuditItem, f"{domain}#{month}", span)
+    entries = [AuditItem.from_raw_data(item).to(Entry) for item in page.items]
+    return Page(entries, page.next_after)
+
+
+def _item(entry: Entry) -> AuditItem:
     item = AuditItem.of(entry)
     item.domain_month = f"{entry.domain}#{entry.at:%Y-%m}"
     item.entry_id = new_id(entry.at)
     item.purge_at = entry.at + timedelta(days=settings.current().audit_days)
-    write.put("audit", item)
+    return item

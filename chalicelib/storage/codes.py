@@ -20,8 +20,8 @@ class CodeItem(Item):
     fingerprint = UnicodeAttribute(hash_key=True)
     code_id = UnicodeAttribute()
     state = EnumAttribute(State)
-    domain = UnicodeAttribute()
-    category = UnicodeAttribute()
+    domain = UnicodeAttribute(null=True)
+    category = UnicodeAttribute(null=True)
     app = UnicodeAttribute(null=True)
     lifetime = EnumAttribute(Lifetime)
     owner = UnicodeAttribute(null=True)
@@ -47,7 +47,7 @@ def issue(write: Transaction, code: Code, older_fingerprints: Iterable[str], now
     is_absent = CodeItem.fingerprint.does_not_exist() | (CodeItem.purge_at < now)
     write.put("code", CodeItem.of(code), is_absent)
     for fingerprint in older_fingerprints:
-        write.check("older code", CodeItem, fingerprint, is_absent)
+        write.check("older code", CodeItem, (fingerprint,), is_absent)
 
 
 def redeem(write: Transaction, code: Code, hw_id: str, source: str, now: datetime) -> None:

@@ -30,6 +30,8 @@ from chalicelib.core.errors import StoreUnavailableError
 
 MAX_CONFLICT_RETRIES = 5
 MAX_BATCH_KEYS = 100
+MAX_HASH_KEY_BYTES = 2_048
+MAX_RANGE_KEY_BYTES = 1_024
 _PAUSE_SECONDS = 0.02
 _CONFLICT = "TransactionConflict"
 _CONDITION_FAILED = "ConditionalCheckFailed"
@@ -224,7 +226,8 @@ def batch_get(*wanted: tuple[type[Item], Iterable[tuple[str, ...]]]) -> dict[typ
     """Read items of any tables consistently, in calls of at most 100 keys.
 
     Args:
-        wanted: an item class and the keys wanted of it, hash key first.
+        wanted: an item class and the keys wanted of it, hash key first; one that DynamoDB would
+            not take is one that is not there.
 
     Returns:
         Item class → the items that exist, in no order.
@@ -234,7 +237,9 @@ def batch_get(*wanted: tuple[type[Item], Iterable[tuple[str, ...]]]) -> dict[typ
     """
     found: dict[type[Item], list[Any]] = {kind: [] for kind, _ in wanted}
     kinds = {table_name(kind.concept): kind for kind in found}
-    keys = [(kind, key) for kind, some in wanted for key in dict.fromkeys(some)]
+    keys = [
+        (kind, key) for kind, some in wanted for key in dict.fromkeys(some) if can_be_there(*key)
+    ]
     for start in range(0, len(keys), MAX_BATCH_KEYS):
         pending: dict[str, Any] = {}
         for kind, key in keys[start : start + MAX_BATCH_KEYS]:
@@ -253,6 +258,14 @@ def batch_get(*wanted: tuple[type[Item], Iterable[tuple[str, ...]]]) -> dict[typ
         else:
             raise StoreUnavailableError("UnprocessedKeys")
     return found
+
+
+def can_be_there(hash_key: str, range_key: str = "-") -> bool:
+    """Tell whether DynamoDB takes such a key; it calls any other a defect of ours."""
+    return (
+        0 < len(hash_key.encode()) <= MAX_HASH_KEY_BYTES
+        and 0 < len(range_key.encode()) <= MAX_RANGE_KEY_BYTES
+    )
 
 
 @dataclass(frozen=True)
@@ -277,9 +290,12 @@ class Transaction:
         self._write = TransactWrite(connection=shared())
         self._names: dict[str, list[str]] = {"check": [], "delete": [], "put": [], "update": []}
 
-    def check(self, name: str, kind: type[Item], key: str, condition: Condition) -> None:
-        """Demand a condition of an item that is not written, by its hash key."""
-        self._write.condition_check(kind, key, condition=condition)
+    def check(
+        self, name: str, kind: type[Item], key: tuple[str, ...], condition: Condition
+    ) -> None:
+        """Demand a condition of an item that is not written, by its key, hash key first."""
+        named = dict(zip(("hash_key", "range_key"), key, strict=False))
+        self._write.condition_check(kind, **named, condition=condition)
         self._names["check"].append(name)
 
     def delete(self, name: str, item: Item, condition: Condition | None = None) -> None:

@@ -1,17 +1,37 @@
-"""The domains table: settings and categories, an item each.
+"""The domains table: settings, categories, the security token and the firmware, an item each.
 
-It must not decide what a category may be used for.
+Numbers stand beside names, for AppWebsocket names things by number. It must not decide what a
+category may be used for, nor unseal anything.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
 
-from pynamodb.attributes import BooleanAttribute, ListAttribute, UnicodeAttribute
+from pynamodb.attributes import (
+    BooleanAttribute,
+    JSONAttribute,
+    ListAttribute,
+    NumberAttribute,
+    UnicodeAttribute,
+    UTCDateTimeAttribute,
+)
 
-from chalicelib.storage.connection import Item
+from chalicelib.storage import connection
+from chalicelib.storage.connection import Item, Transaction, batch_get
+from chalicelib.storage.lists import Page, Span, query
+
+_T = TypeVar("_T")
 
 SETTINGS = "settings"
+TOKEN = "token"  # noqa: S105 - the name of an item
+FIRMWARE = "firmware"
 _CATEGORY = "category#"
+_DIRECTORY = "#directory"
+_LISTED = "domain#"
+_COUNTER = "counter"
+MAX_CATEGORIES = 1_000
 
 
 @dataclass(frozen=True)
@@ -19,15 +39,21 @@ class Domain:
     """A domain's settings.
 
     Args:
+        number: unique among domains and categories; 0 before it is stored.
         devices_url: where its phones find Devices; empty for our own.
         phone_apps: names that the user's device can get, the first one preselected.
         may_add_phones: whether its users may add phones, unless said otherwise of a user.
+        granted_domains: names of other domains that this one's AppWebsocket login may see.
+        sealed_websocket_password: of its AppWebsocket logins, empty for none.
     """
 
     domain: str
+    number: int = 0
     devices_url: str = ""
     phone_apps: Sequence[str] = ()
     may_add_phones: bool = True
+    granted_domains: Sequence[str] = ()
+    sealed_websocket_password: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -35,12 +61,14 @@ class Category:
     """A group of devices that get the same jobs.
 
     Args:
+        number: unique among domains and categories; 0 before it is stored.
         provisioning: whether codes may be issued for it.
         device_types: `PHONE`, `ANALOG_PHONE`: what it has a configuration for.
     """
 
     domain: str
     name: str
+    number: int = 0
     provisioning: bool = False
     device_types: Sequence[str] = ()
 
@@ -50,18 +78,42 @@ class Category:
         return self.provisioning and "PHONE" in self.device_types
 
 
+@dataclass(frozen=True)
+class SecurityToken:
+    """A domain's security token, for automatic provisioning.
+
+    Args:
+        sealed_old_token: the one before, empty for none.
+        old_until: until when that one still counts.
+    """
+
+    domain: str
+    sealed_token: str = field(repr=False)
+    set_at: datetime
+    sealed_old_token: str = field(default="", repr=False)
+    old_until: datetime | None = None
+
+
 class DomainItem(Item):
-    """Settings or a category; docs/data-model.md, domains."""
+    """Settings, a category, a token or a firmware JSON; docs/data-model.md, domains."""
 
     concept = "domains"
     domain = UnicodeAttribute(hash_key=True)
     item = UnicodeAttribute(range_key=True)
+    number = NumberAttribute(null=True)
     name = UnicodeAttribute(null=True)
     devices_url = UnicodeAttribute(null=True)
     phone_apps: ListAttribute[str] = ListAttribute(null=True)
     may_add_phones = BooleanAttribute(null=True)
+    granted_domains: ListAttribute[str] = ListAttribute(null=True)
+    sealed_websocket_password = UnicodeAttribute(null=True)
     provisioning = BooleanAttribute(null=True)
     device_types: ListAttribute[str] = ListAttribute(null=True)
+    sealed_token = UnicodeAttribute(null=True)
+    set_at = UTCDateTimeAttribute(null=True)
+    sealed_old_token = UnicodeAttribute(null=True)
+    old_until = UTCDateTimeAttribute(null=True)
+    firmware = JSONAttribute(null=True)
 
 
 def settings_key(domain: str) -> tuple[str, str]:
@@ -74,28 +126,144 @@ def category_key(domain: str, name: str) -> tuple[str, str]:
     return domain, f"{_CATEGORY}{name}"
 
 
+def token_key(domain: str) -> tuple[str, str]:
+    """Tell the key of a domain's security token."""
+    return domain, TOKEN
+
+
+def find(domain: str) -> Domain | None:
+    """Read a domain's settings consistently."""
+    return _read(settings_key(domain), Domain)
+
+
+def find_category(domain: str, name: str) -> Category | None:
+    """Read a category consistently."""
+    return _read(category_key(domain, name), Category)
+
+
+def find_token(domain: str) -> SecurityToken | None:
+    """Read a domain's security token consistently, sealed."""
+    return _read(token_key(domain), SecurityToken)
+
+
+def find_firmware(domain: str) -> Mapping[str, Any] | None:
+    """Read a domain's current firmware JSON consistently."""
+    found = batch_get((DomainItem, [(domain, FIRMWARE)]))[DomainItem]
+    return dict(found[0].firmware) if found else None
+
+
 def categories(domain: str) -> list[Category]:
     """List a domain's categories by name, consistently."""
-    found = DomainItem.query(domain, DomainItem.item.startswith(_CATEGORY), consistent_read=True)
-    return [item.to(Category) for item in found]
+    page = query(DomainItem, domain, Span(_CATEGORY, MAX_CATEGORIES))
+    return [DomainItem.from_raw_data(item).to(Category) for item in page.items]
 
 
 def read(items: Sequence[DomainItem]) -> tuple[Domain | None, Mapping[str, Category]]:
     """Sort out what a batch read of settings and categories brought."""
     settings = next((item.to(Domain) for item in items if item.item == SETTINGS), None)
-    found = [item.to(Category) for item in items if item.item != SETTINGS]
+    found = [item.to(Category) for item in items if item.item.startswith(_CATEGORY)]
     return settings, {category.name: category for category in found}
 
 
-def put(domain: Domain) -> None:
-    """Write a domain's settings."""
+def read_token(items: Sequence[DomainItem]) -> SecurityToken | None:
+    """Find the security token in what a batch read brought."""
+    return next((item.to(SecurityToken) for item in items if item.item == TOKEN), None)
+
+
+def list_all(limit: int, after: str | None) -> Page[Domain]:
+    """List domains by name; consistently, from the directory."""
+    page = query(DomainItem, _DIRECTORY, Span(_LISTED, limit, after))
+    names = [item["item"]["S"].removeprefix(_LISTED) for item in page.items]
+    found = batch_get((DomainItem, [settings_key(name) for name in names]))[DomainItem]
+    by_name = {item.domain: item.to(Domain) for item in found}
+    return Page([by_name[name] for name in names if name in by_name], page.next_after)
+
+
+def new_number() -> int:
+    """Draw the next number for a domain or a category; gaps do not matter."""
+    answer = connection.call(
+        "UpdateItem",
+        TableName=connection.table_name(DomainItem.concept),
+        Key=DomainItem.key_of(_DIRECTORY, _COUNTER),
+        UpdateExpression="ADD #number :one",
+        ExpressionAttributeNames={"#number": "number"},
+        ExpressionAttributeValues={":one": {"N": "1"}},
+        ReturnValues="UPDATED_NEW",
+    )
+    return int(answer["Attributes"]["number"]["N"])
+
+
+def create(write: Transaction, domain: Domain) -> None:
+    """Add a new domain and its entry in the directory to a transaction."""
     item = DomainItem.of(domain)
     item.item = SETTINGS
-    item.save()
+    write.put("domain", item, DomainItem.item.does_not_exist())
+    write.put("entry", DomainItem(_DIRECTORY, f"{_LISTED}{domain.domain}", number=domain.number))
 
 
-def put_category(category: Category) -> None:
-    """Write a category."""
+def delete(write: Transaction, domain: str) -> None:
+    """Add to a transaction that a domain goes, with its token, firmware and directory entry."""
+    write.delete("domain", DomainItem(*settings_key(domain)), DomainItem.item.exists())
+    write.delete("token", DomainItem(*token_key(domain)))
+    write.delete("firmware", DomainItem(domain, FIRMWARE))
+    write.delete("entry", DomainItem(_DIRECTORY, f"{_LISTED}{domain}"))
+
+
+def change(write: Transaction, domain: str, changes: Mapping[str, Any]) -> None:
+    """Add a change of some of a domain's settings to a transaction.
+
+    Args:
+        changes: members of Domain → new values, at least one; an empty text takes one away.
+    """
+    actions = [
+        getattr(DomainItem, name).remove() if value == "" else getattr(DomainItem, name).set(value)
+        for name, value in changes.items()
+    ]
+    write.update("domain", DomainItem(*settings_key(domain)), actions, DomainItem.item.exists())
+
+
+def put_category(write: Transaction, category: Category, seen: Category | None) -> None:
+    """Add a category to a transaction.
+
+    Args:
+        seen: as it was; if it has come or gone since, the transaction is refused.
+    """
     item = DomainItem.of(category)
     item.item = category_key(category.domain, category.name)[1]
-    item.save()
+    condition = (DomainItem.number == seen.number) if seen else DomainItem.item.does_not_exist()
+    write.put("category", item, condition)
+
+
+def delete_category(write: Transaction, category: Category) -> None:
+    """Add to a transaction that a category goes."""
+    key = category_key(category.domain, category.name)
+    write.delete("category", DomainItem(*key), DomainItem.number == category.number)
+
+
+def put_token(write: Transaction, token: SecurityToken, seen: SecurityToken | None) -> None:
+    """Add a domain's new security token to a transaction.
+
+    Args:
+        seen: the one that it replaces; if that has changed since, the transaction is refused.
+    """
+    item = DomainItem.of(token)
+    item.item = TOKEN
+    is_as_seen = (
+        DomainItem.sealed_token == seen.sealed_token if seen else DomainItem.item.does_not_exist()
+    )
+    write.put("token", item, is_as_seen)
+
+
+def delete_token(write: Transaction, domain: str) -> None:
+    """Add to a transaction that a domain has no security token any more."""
+    write.delete("token", DomainItem(*token_key(domain)))
+
+
+def put_firmware(write: Transaction, domain: str, firmware: Mapping[str, Any]) -> None:
+    """Add a domain's current firmware JSON to a transaction."""
+    write.put("firmware", DomainItem(domain, FIRMWARE, firmware=dict(firmware)))
+
+
+def _read(key: tuple[str, str], kind: type[_T]) -> _T | None:
+    found = batch_get((DomainItem, [key]))[DomainItem]
+    return found[0].to(kind) if found else None

@@ -3,7 +3,6 @@
 What a code or a phone is now stands in its own table; here is only that it is somebody's.
 """
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from pynamodb.attributes import TTLAttribute, UnicodeAttribute
@@ -11,6 +10,7 @@ from pynamodb.attributes import TTLAttribute, UnicodeAttribute
 from chalicelib.core.codes import KEEP_REDEEMED_SECONDS, Code
 from chalicelib.core.devices import Device
 from chalicelib.storage.connection import Item, Transaction, batch_get
+from chalicelib.storage.lists import Page, Span, query
 
 _CODE = "code#"
 _PHONE = "phone#"
@@ -24,19 +24,6 @@ class HoldingItem(Item):
     item = UnicodeAttribute(range_key=True)
     fingerprint = UnicodeAttribute(null=True)
     purge_at = TTLAttribute(null=True)
-
-
-@dataclass(frozen=True)
-class Page:
-    """A page of a list.
-
-    Args:
-        keys: fingerprints of codes, or hw_ids of phones.
-        next_after: where the next page begins, None at the end.
-    """
-
-    keys: list[str]
-    next_after: str | None
 
 
 def put_code(write: Transaction, code: Code) -> None:
@@ -71,33 +58,17 @@ def find_code(domain: str, sip: str, code_id: str) -> str | None:
     return found[0].fingerprint if found else None
 
 
-def list_codes(domain: str, sip: str, limit: int, after: str | None) -> Page:
+def list_codes(domain: str, sip: str, limit: int, after: str | None) -> Page[str]:
     """List the fingerprints of a user's codes, newest first, consistently."""
-    return _page(domain, sip, _CODE, limit, after, newest_first=True)
+    span = Span(_CODE, limit, after, newest_first=True)
+    page = query(HoldingItem, _owner(domain, sip), span)
+    return Page([item["fingerprint"]["S"] for item in page.items], page.next_after)
 
 
-def list_phones(domain: str, sip: str, limit: int, after: str | None) -> Page:
+def list_phones(domain: str, sip: str, limit: int, after: str | None) -> Page[str]:
     """List the hw_ids of a user's phones, in their order, consistently."""
-    return _page(domain, sip, _PHONE, limit, after, newest_first=False)
-
-
-def _page(  # noqa: PLR0913 - one query, spelt out
-    domain: str, sip: str, prefix: str, limit: int, after: str | None, *, newest_first: bool
-) -> Page:
-    owner = _owner(domain, sip)
-    start = HoldingItem.key_of(owner, f"{prefix}{after}") if after else None
-    found = HoldingItem.query(
-        owner,
-        HoldingItem.item.startswith(prefix),
-        consistent_read=True,
-        scan_index_forward=not newest_first,
-        limit=limit,
-        last_evaluated_key=start,
-    )
-    items = list(found)
-    keys = [item.fingerprint or item.item.removeprefix(prefix) for item in items]
-    is_more = found.last_evaluated_key is not None and len(items) == limit
-    return Page(keys, items[-1].item.removeprefix(prefix) if is_more else None)
+    page = query(HoldingItem, _owner(domain, sip), Span(_PHONE, limit, after))
+    return Page([item["item"]["S"].removeprefix(_PHONE) for item in page.items], page.next_after)
 
 
 def _owner(domain: str, sip: str) -> str:

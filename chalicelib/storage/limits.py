@@ -9,15 +9,52 @@ from collections.abc import Callable
 from datetime import datetime
 
 from botocore.exceptions import ClientError
+from pynamodb.attributes import NumberAttribute, TTLAttribute, UnicodeAttribute
 
 from chalicelib.core.errors import LimitReachedError, StoreUnavailableError
 from chalicelib.core.rate_limits import Decision, Limit, decide
 from chalicelib.storage import connection
+from chalicelib.storage.connection import Item
 
 MAX_TRIES_WHEN_FULL = 3
 KEEP_SECONDS = 86_400
 _PAUSE_SECONDS = 0.15
 _MAX_RACES = 4
+
+
+class LimitItem(Item):
+    """One bucket; docs/data-model.md, limits."""
+
+    concept = "limits"
+    bucket = UnicodeAttribute(hash_key=True)
+    arrival_ms = NumberAttribute()
+    purge_at = TTLAttribute()
+
+
+def bucket_key(limit: Limit, subject: str) -> tuple[str]:
+    """Tell the key of a bucket, for a read together with others."""
+    return (f"{limit.name}#{subject}",)
+
+
+def demand_room(limit: Limit, item: LimitItem | None, now: datetime) -> None:
+    """Refuse when a bucket that was read is full; nothing is taken from it.
+
+    Raises:
+        LimitReachedError: it is full; says for how long.
+    """
+    stored_ms = int(item.arrival_ms) if item is not None else None
+    decision = decide(_milliseconds(now), limit, stored_ms)
+    if not decision.is_allowed:
+        raise _reached(limit, decision)
+
+
+def take(limit: Limit, subject: str, now: datetime) -> bool:
+    """Take one attempt from a bucket if there is one, without waiting for refunds.
+
+    Raises:
+        StoreUnavailableError: throttled or unreachable.
+    """
+    return _try(limit, subject, _milliseconds(now)).is_allowed
 
 
 def reserve(
@@ -42,7 +79,7 @@ def reserve(
         pause(random.uniform(0, _PAUSE_SECONDS * attempt))  # noqa: S311 - jitter
         decision = _try(limit, subject, _milliseconds(now))
     if not decision.is_allowed:
-        raise LimitReachedError(limit.name, -(-decision.retry_after_ms // 1000))
+        raise _reached(limit, decision)
 
 
 def refund(limit: Limit, subject: str) -> None:
@@ -96,7 +133,7 @@ def _update(
         connection.call(
             "UpdateItem",
             TableName=connection.table_name("limits"),
-            Key={"bucket": {"S": f"{limit.name}#{subject}"}},
+            Key={"bucket": {"S": bucket_key(limit, subject)[0]}},
             UpdateExpression=expression,
             ConditionExpression=condition,
             ExpressionAttributeValues={name: {"N": str(value)} for name, value in values.items()},
@@ -107,6 +144,10 @@ def _update(
             raise
         return int(error.response.get("Item", {}).get("arrival_ms", {"N": "0"})["N"])
     return None
+
+
+def _reached(limit: Limit, decision: Decision) -> LimitReachedError:
+    return LimitReachedError(limit.name, -(-decision.retry_after_ms // 1000))
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -45,21 +45,86 @@ def write(
     """
     transaction = Transaction()
     codes.redeem(transaction, code, device.hw_id, device.registered_from, now)
-    devices.assign(transaction, device, seen)
-    if device.user:
-        holdings.put_phone(transaction, device)
-    if seen is not None and seen.user and (seen.domain, seen.user) != (device.domain, device.user):
-        holdings.drop_phone(transaction, seen)
+    assign(transaction, device, seen)
     audit.add(transaction, entry)
     transaction.commit()
 
 
+def admit(device: Device, seen: Device | None, entry: audit.Entry) -> None:
+    """Register a device by its domain's security token, all or nothing.
+
+    Args:
+        device: as it shall be.
+        seen: as it was when the rules allowed it, None if it was never seen.
+
+    Raises:
+        Refused: `device` has changed since it was read.
+        StoreUnavailableError: throttled, unreachable or in conflict for too long.
+    """
+    transaction = Transaction()
+    assign(transaction, device, seen)
+    audit.add(transaction, entry)
+    transaction.commit()
+
+
+def assign(write: Transaction, device: Device, seen: Device | None) -> None:
+    """Add to a transaction that a device is assigned, and whose list it leaves and joins.
+
+    Args:
+        device: as it shall be.
+        seen: as it was, None if it was never seen.
+    """
+    devices.assign(write, device, seen)
+    if device.user:
+        holdings.put_phone(write, device)
+    if seen is not None and (seen.domain, seen.user) != (device.domain, device.user):
+        drop(write, seen)
+
+
+def release(device: Device, entry: audit.Entry) -> None:
+    """Release a device: its token dies, and it is on nobody's list.
+
+    Raises:
+        Refused: it has changed hands since it was read.
+        StoreUnavailableError: throttled, unreachable or in conflict for too long.
+    """
+    transaction = Transaction()
+    drop(transaction, device)
+    devices.release(transaction, device)
+    audit.add(transaction, entry)
+    transaction.commit()
+
+
+def remove(device: Device, entry: audit.Entry) -> None:
+    """Forget a device altogether.
+
+    Raises:
+        Refused: it has changed hands since it was read.
+        StoreUnavailableError: throttled, unreachable or in conflict for too long.
+    """
+    transaction = Transaction()
+    drop(transaction, device)
+    devices.remove(transaction, device)
+    audit.add(transaction, entry)
+    transaction.commit()
+
+
+def drop(write: Transaction, device: Device) -> None:
+    """Add to a transaction that a device leaves its user's list."""
+    if device.user:
+        holdings.drop_phone(write, device)
+
+
 def refuse(code: Code, refusal: Refusal, entry: audit.Entry) -> None:
-    """Tell the owner of a code, and the audit trail, why it was refused.
+    """Tell the owner of a code, and the audit trail of its domain, why it was refused.
+
+    A code that we issued to a foreign installation has neither here.
 
     Raises:
         StoreUnavailableError: throttled, unreachable or in conflict for too long.
     """
+    if not code.domain:
+        return
     transaction = Transaction()
     codes.note_refusal(transaction, code, refusal)
     audit.add(transaction, entry)

@@ -7,6 +7,7 @@ call for each (docs/decisions/0005).
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from pynamodb.attributes import TTLAttribute, UnicodeAttribute, UTCDateTimeAttribute
 from pynamodb.exceptions import UpdateError
@@ -14,7 +15,15 @@ from pynamodb.exceptions import UpdateError
 from chalicelib import settings
 from chalicelib.core.devices import Facts
 from chalicelib.core.rate_limits import LimitName, decide
+from chalicelib.loading import on_use
 from chalicelib.storage.connection import Item
+
+if TYPE_CHECKING:
+    from chalicelib.storage import lists
+    from chalicelib.storage.lists import Page
+else:
+    # a phone asks for no list
+    lists = on_use("chalicelib.storage.lists")
 
 KEEP_DAYS = 30
 REMEMBER_SECONDS = 600
@@ -52,6 +61,36 @@ class Sighting:
     facts: Facts
     source: str
     code_fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is kept of a phone.
+
+    Args:
+        first_seen_at: when it first asked the central service; kept for 30 days after the last.
+        source: where it last asked from, in the form of rate_limits.source_of.
+        code_fingerprint: of the last code it sent, empty for none.
+    """
+
+    hw_id: str
+    first_seen_at: datetime
+    last_seen_at: datetime
+    source: str
+    product: str = ""
+    version: str = ""
+    prot: str = ""
+    boot: str = ""
+    local_ip: str = ""
+    code_fingerprint: str = ""
+
+
+def list_day(day: str, limit: int, after: str | None) -> "Page[Seen]":
+    """List the phones that were last seen on a day (`2026-11-24`) by hw_id; the list may lag."""
+    by_day = lists.Index("by-day", "day", "hw_id", lambda hw_id: hw_id)
+    page = lists.query(SightingItem, day, lists.Span("", limit, after), by_day)
+    found = [SightingItem.from_raw_data(item).to(Seen) for item in page.items]
+    return lists.Page(found, page.next_after)
 
 
 class _Memory:

@@ -79,6 +79,32 @@ def is_token(token: str, stored_hash: str) -> bool:
     return bool(stored_hash) and hmac.compare_digest(token_hash(token), stored_hash)
 
 
+def new_token() -> str:
+    """Draw a secret of 256 bits, URL-safe: a domain's security token, an installation's key."""
+    return secrets.token_urlsafe(32)
+
+
+def central_key() -> str:
+    """Tell our key at the foreign central service.
+
+    Raises:
+        StoreUnavailableError: there is none, or it cannot be read.
+    """
+    keys = _keys("central")
+    return keys[keys["current"]]
+
+
+def is_same(one: str, other: str) -> bool:
+    """Compare two secrets in constant time."""
+    return hmac.compare_digest(one.encode(), other.encode())
+
+
+def mark(secret: str) -> str:
+    """Name a secret by a keyed hash, for counting how often the same one comes."""
+    keys = _keys("vault")
+    return _mac(keys[keys["current"]], "mark", secret)[:32]
+
+
 def seal(plain: str, purpose: str) -> str:
     """Encrypt a value under the current vault key (AES-256-GCM).
 
@@ -122,8 +148,17 @@ def _sealing_key(key: str) -> bytes:
 
 def _keys(name: str) -> dict[str, str]:
     used = settings.current()
-    arn = used.code_key_secret if name == "code" else used.vault_key_secret
-    return _keys_by_arn(arn) if arn else _keys_in_file(used.keys_file)[name]
+    arns = {
+        "code": used.code_key_secret,
+        "vault": used.vault_key_secret,
+        "central": used.central_key_secret,
+    }
+    if arns[name]:
+        return _keys_by_arn(arns[name])
+    keys = _keys_in_file(used.keys_file)
+    if name not in keys:
+        raise StoreUnavailableError(f"no {name} key")
+    return keys[name]
 
 
 def _keys_by_arn(arn: str) -> dict[str, str]:

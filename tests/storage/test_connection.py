@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 from pynamodb.exceptions import VerboseClientError
 
 from chalicelib.core.errors import StoreUnavailableError
-from chalicelib.storage import codes, connection, devices, jobs, sightings, users
+from chalicelib.storage import codes, connection, devices, domains, jobs, sightings, users
 from tests import faults, world
 from tests.conftest import NOW
 
@@ -71,7 +71,7 @@ def test_a_refusal_names_its_writes_whatever_their_order() -> None:
     transaction.update("update", users.UserItem("d", "x"), [users.UserItem.name.set("X")])
     transaction.put("put", users.UserItem("d", "old"), users.UserItem.sip.does_not_exist())
     transaction.delete("delete", users.UserItem("d", "y"), users.UserItem.sip.exists())
-    transaction.check("check", codes.CodeItem, "f", codes.CodeItem.fingerprint.exists())
+    transaction.check("check", codes.CodeItem, ("f",), codes.CodeItem.fingerprint.exists())
     with pytest.raises(connection.Refused) as refused:
         transaction.commit()
     assert set(refused.value.items) == {"put", "delete", "check"}
@@ -114,6 +114,26 @@ def test_more_than_a_hundred_keys_are_read_in_parts() -> None:
     with world.calls() as made:
         assert connection.batch_get((users.UserItem, keys + keys))[users.UserItem] == []
     assert made == ["BatchGetItem", "BatchGetItem"]
+
+
+@pytest.mark.engine
+def test_what_dynamodb_would_not_take_as_a_key_is_not_there() -> None:
+    """A made-up name, filter or cursor is no defect of ours, however long; nothing is asked."""
+    with world.calls() as made:
+        assert domains.find("x" * 2_049) is None
+        assert domains.find("") is None
+        assert domains.find_category(world.DOMAIN, "\u00fc" * 509) is None
+        for partition, category, after in (
+            ("x" * 2_049, "", None),
+            (world.DOMAIN, "\u00fc" * 512, None),
+            (world.DOMAIN, "", "\u00fc" * 513),
+            (world.DOMAIN, "", "Office#"),
+        ):
+            page = devices.list_all(partition, category, None, 10, after)
+            assert (page.items, page.next_after) == ([], None)
+    assert made == []
+    assert domains.find_category(world.DOMAIN, "\u00fc" * 507) is None
+    assert devices.list_all(world.DOMAIN, "", None, 10, "Office").items == []
 
 
 def test_threads_share_one_client() -> None:
