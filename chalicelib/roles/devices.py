@@ -1,4 +1,4 @@
-"""Devices: takes phones in by their code, brings them their jobs, and learns what they have done.
+"""Devices: brings phones their jobs, and learns what they have done.
 
 It must not render anything but update scripts, and not know how a request came in.
 """
@@ -9,36 +9,31 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from chalicelib import observability
-from chalicelib.core import jobs, scripts
-from chalicelib.core.codes import Code, Entry, Lifetime, State
-from chalicelib.core.devices import Device, Facts, refusal_to_assign
+from chalicelib.core import firmware, jobs, scripts
+from chalicelib.core.codes import Entry
+from chalicelib.core.devices import Device, Facts, Failure
 from chalicelib.core.devices import State as DeviceState
 from chalicelib.core.errors import (
     CodeNotRedeemableError,
     DeviceElsewhereError,
     NotFoundError,
     NotSignedInError,
-    StoreUnavailableError,
 )
 from chalicelib.loading import on_use
 from chalicelib.storage import devices, vault
 from chalicelib.storage import jobs as job_table
-from chalicelib.storage.connection import Refused
-from chalicelib.storage.ids import new_id
 
 if TYPE_CHECKING:
-    from chalicelib.roles import guesses
-    from chalicelib.storage import audit, redemptions
+    from chalicelib.core.auto_provisioning import Claim
+    from chalicelib.roles import registrations, updates
+    from chalicelib.roles.registrations import Registration
 else:
-    # an idle poll takes no code
-    guesses = on_use("chalicelib.roles.guesses")
-    audit = on_use("chalicelib.storage.audit")
-    redemptions = on_use("chalicelib.storage.redemptions")
+    # an idle poll registers nothing and unseals nothing
+    registrations = on_use("chalicelib.roles.registrations")
+    updates = on_use("chalicelib.roles.updates")
 
 SEEN_SECONDS = 600
 """How old `last_seen_at` may get before a poll that changed nothing writes it again."""
-
-_MAX_RACES = 3
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,8 @@ class Visit:
     Args:
         hw_id: 12 lower-case hex digits.
         entry: the code it brings, None for none.
-        token: its own token, None for none.
+        claim: its domain's security token, None for none; a code counts more.
+        token: its own token, None for none; it counts more than anything.
         source: in the form of rate_limits.source_of.
         update_url: our URL for update clients.
     """
@@ -59,21 +55,7 @@ class Visit:
     token: str | None = field(repr=False)
     source: str
     update_url: str
-
-
-@dataclass(frozen=True)
-class Registration:
-    """What a phone gets for its code.
-
-    Args:
-        device: as it is now.
-        token: the device's own, 256 bits.
-        plan: its jobs.
-    """
-
-    device: Device
-    token: str = field(repr=False)
-    plan: jobs.Plan
+    claim: "Claim | None" = None
 
 
 class Outcome(StrEnum):
@@ -97,10 +79,11 @@ class Report:
 
 
 def update_script(visit: Visit, now: datetime) -> str:
-    """Answer an update client: by its token with what is open, by its code with everything.
+    """Answer an update client: by its own token with what is open, else by what registers it.
 
     Returns:
-        An update script; the code form for a released device and for every refused code.
+        An update script; the code form for a released device, for every refused code, and for
+        every refused token of a domain.
 
     Raises:
         LimitReachedError: the source has nothing left.
@@ -109,113 +92,31 @@ def update_script(visit: Visit, now: datetime) -> str:
     if visit.token:
         device = devices.find(visit.hw_id)
         if device is not None and vault.is_token(visit.token, device.token_hash):
-            return _poll(device, visit.facts, now)
+            return _poll(device, visit.facts, visit.token, now)
         observability.count("DeadToken")
-    if visit.entry is None:
+    grounds = visit.entry or visit.claim
+    if grounds is None:
         return scripts.code_form(None)
     try:
-        registration = register(visit, visit.entry, now)
+        registration = registrations.register(visit, grounds, now)
     except (CodeNotRedeemableError, DeviceElsewhereError):
         return scripts.code_form(None)
     device, plan = registration.device, registration.plan
+    update_url = jobs.url_in(plan) or visit.update_url
     return scripts.for_device(
         jobs.firmware_lines(plan, visit.facts),
-        jobs.configuration_lines(plan, {}),
+        jobs.configuration_lines(updates.opened(plan.configuration), device.hw_id),
         jobs.serial_of(device.registration_id, plan),
-        token_url=scripts.identified(visit.update_url, device_token=registration.token),
+        token_url=scripts.identified(update_url, device_token=registration.token),
     )
 
 
-def register(visit: Visit, entry: Entry, now: datetime) -> Registration:
-    """Redeem a code for a phone; the same phone may repeat it and gets the same token.
-
-    Raises:
-        CodeNotRedeemableError: unknown, expired, revoked or used.
-        DeviceElsewhereError: the code is good, but the device is another domain's or user's.
-        LimitReachedError: the source has nothing left.
-        StoreUnavailableError: throttled or unreachable; a repeat finishes what was begun.
-    """
-    guess = guesses.Guess(entry, visit.hw_id, visit.source)
-    with guesses.charged(guess, now) as found:
-        device = _redeem(found, guess, visit, now)
-    token, _ = vault.device_token(device.hw_id, device.registration_id, device.token_version)
-    plan = jobs.plan_for(
-        device.domain, device.category, job_table.find_matching(device.domain, device.category)
-    )
-    return Registration(device, token, plan)
-
-
-def _redeem(found: "guesses.Found", guess: "guesses.Guess", visit: Visit, now: datetime) -> Device:
-    """Redeem what was found; whoever is beaten learns it from the refused transaction itself."""
-    for _ in range(_MAX_RACES):
-        code, seen = guesses.accept(found, guess, now), found.device
-        if code.state is State.REDEEMED and seen is not None:
-            observability.count("CodeRepeated")
-            return seen
-        why = refusal_to_assign(
-            seen,
-            code.domain,
-            code.owner,
-            is_for_anyone=code.lifetime is Lifetime.ROLLOUT,
-            now=now,
-        )
-        if why is not None:
-            guesses.refuse(found, guess, why, now)
-        device = _assigned(code, seen, visit, now)
-        try:
-            redemptions.write(code, device, seen, _entry("code redeemed", code, visit, now), now)
-        except Refused as refused:
-            found = guesses.Found(*redemptions.as_they_are(refused, code, seen))
-            continue
-        observability.count("CodeRedeemed", lifetime=code.lifetime)
-        return device
-    raise StoreUnavailableError("device changed too often")
-
-
-def _assigned(code: Code, seen: Device | None, visit: Visit, now: datetime) -> Device:
-    registration_id = new_id(now)
-    token, version = vault.device_token(visit.hw_id, registration_id)
-    facts = visit.facts
-    is_same_owner = seen and (seen.domain, seen.user) == (code.domain, code.owner)
-    return Device(
-        hw_id=visit.hw_id,
-        state=DeviceState.REGISTERED,
-        domain=code.domain,
-        category=code.category,
-        app=code.app,
-        user=code.owner,
-        name=facts.name or (seen.name if seen and is_same_owner else ""),
-        product=facts.product,
-        version=facts.version,
-        device_type=facts.device_type,
-        prot=facts.prot,
-        boot=facts.boot,
-        local_ip=facts.local_ip,
-        code_id=code.code_id,
-        code_fingerprint=code.fingerprint,
-        registration_id=registration_id,
-        registered_at=now,
-        registered_from=visit.source,
-        token_hash=vault.token_hash(token),
-        token_version=version,
-        offered_at=now,
-    )
-
-
-def _entry(action: str, code: Code, visit: Visit, now: datetime) -> "audit.Entry":
-    return audit.Entry(code.domain, now, action, visit.hw_id, code.code_id, visit.source)
-
-
-def _poll(device: Device, facts: Facts, now: datetime) -> str:
+def _poll(device: Device, facts: Facts, token: str, now: datetime) -> str:
     """Take in what a registered phone reports and bring it what is open."""
     known = _known(device, facts)
-    plan = _plan_of(device)
-    confirmed = jobs.confirmed_by(device, plan, known)
-    firmware = jobs.firmware_lines(plan, known)
-    configuration = jobs.configuration_lines(plan, confirmed)
-    reported = _seen(device, plan, confirmed, now)
+    offered = jobs.offer(device, _plan_of(device), known, now)
     reported = replace(
-        reported,
+        _seen(device, offered, now),
         product=known.product,
         version=known.version,
         prot=known.prot,
@@ -224,22 +125,41 @@ def _poll(device: Device, facts: Facts, now: datetime) -> str:
     )
     if not _keep(reported, device, now):
         return scripts.code_form(None)
-    serial = jobs.serial_of(device.registration_id, plan)
-    return scripts.for_device(firmware, configuration, serial)
+    due = offered.open
+    if not due.jobs:
+        return scripts.for_device((), (), offered.serial)
+    elsewhere = jobs.url_in(due)
+    return scripts.for_device(
+        jobs.firmware_lines(due, known),
+        jobs.configuration_lines(updates.opened(due.configuration), device.hw_id),
+        offered.serial,
+        token_url=scripts.identified(elsewhere, device_token=token) if elsewhere else None,
+    )
+
+
+def register(visit: Visit, grounds: "Entry | Claim", now: datetime) -> "Registration":
+    """Register a phone that is no update client; its plan is what it has to do, secrets in clear.
+
+    Raises:
+        DialtoneError: as registrations.register.
+    """
+    made = registrations.register(visit, grounds, now)
+    offered = jobs.offer(made.device, made.plan, made.device.facts, now)
+    return replace(made, plan=_opened(offered.open))
 
 
 def jobs_of(hw_id: str, token: str, now: datetime) -> jobs.Plan:
-    """Tell a phone that is no update client its jobs.
+    """Tell a phone that is no update client the jobs that it has not done, secrets in clear.
 
     Raises:
         NotSignedInError: this is not the device's token.
         StoreUnavailableError: throttled or unreachable.
     """
     device = _authenticated(hw_id, token)
-    plan = _plan_of(device)
-    if not _keep(_seen(device, plan, _still_planned(device, plan), now), device, now):
+    offered = _offered(device, now)
+    if not _keep(_seen(device, offered, now), device, now):
         raise NotSignedInError("released at this moment")
-    return plan
+    return _opened(offered.open)
 
 
 def report_job(hw_id: str, token: str, report: Report, now: datetime) -> None:
@@ -251,21 +171,30 @@ def report_job(hw_id: str, token: str, report: Report, now: datetime) -> None:
         StoreUnavailableError: throttled or unreachable.
     """
     device = _authenticated(hw_id, token)
-    plan = _plan_of(device)
-    job = next((job for job in plan.jobs if job.job_id == report.job_id), None)
+    offered = _offered(device, now)
+    job = next((job for job in offered.plan.jobs if job.job_id == report.job_id), None)
     if job is None:
         raise NotFoundError("job")
-    confirmed = _still_planned(device, plan)
-    current = {known.job_id for known in plan.jobs}
-    failures = {known: why for known, why in device.failures.items() if known in current}
+    confirmed, failures = dict(offered.confirmed), dict(device.failures)
+    running: dict[str, str] = {}
     if report.outcome is Outcome.DONE:
         confirmed[job.job_type] = job.job_id
-        failures.pop(job.job_id, None)
+        if job is offered.plan.software:
+            loads = firmware.to_load(job.parameters, device.facts)
+            running = {command: load["build"] for command, load in loads}
     else:
         confirmed.pop(job.job_type, None)
-        failures[job.job_id] = report.reason or "no reason given"
+        before = failures.get(job.job_id)
+        count = before.count + 1 if before else 1
+        failures[job.job_id] = Failure(count, now, report.reason or "no reason given")
     observability.count("JobReported", outcome=report.outcome)
-    reported = replace(_seen(device, plan, confirmed, now), failures=failures)
+    told = replace(
+        device,
+        failures=failures,
+        prot=running.get("prot", device.prot),
+        boot=running.get("boot", device.boot),
+    )
+    reported = _seen(told, replace(offered, confirmed=confirmed), now)
     if not _keep(reported, device, now):
         raise NotSignedInError("released at this moment")
 
@@ -282,9 +211,12 @@ def _plan_of(device: Device) -> jobs.Plan:
     return jobs.plan_for(device.domain, device.category, matching)
 
 
-def _still_planned(device: Device, plan: jobs.Plan) -> dict[str, str]:
-    current = {job.job_type: job.job_id for job in plan.jobs}
-    return {kind: job for kind, job in device.confirmed.items() if current.get(kind) == job}
+def _offered(device: Device, now: datetime) -> jobs.Offer:
+    return jobs.offer(device, _plan_of(device), device.facts, now)
+
+
+def _opened(plan: jobs.Plan) -> jobs.Plan:
+    return replace(plan, configuration=tuple(updates.opened(plan.configuration)))
 
 
 def _known(device: Device, facts: Facts) -> Facts:
@@ -299,17 +231,19 @@ def _known(device: Device, facts: Facts) -> Facts:
     )
 
 
-def _seen(device: Device, plan: jobs.Plan, confirmed: dict[str, str], now: datetime) -> Device:
+def _seen(device: Device, offered: jobs.Offer, now: datetime) -> Device:
     """Bring a device up to date with a request that carried its token."""
-    state = jobs.state_of(plan, confirmed)
+    state = jobs.state_of(offered.plan, offered.confirmed)
     is_open = state is DeviceState.UPDATING
-    offered_at = (device.offered_at or now) if is_open else None
+    offered_at = device.offered_at or now
+    planned = {job.job_id for job in offered.plan.jobs} - set(offered.confirmed.values())
     return replace(
         device,
         state=state,
-        confirmed=confirmed,
-        offered_at=offered_at,
-        stuck_since=jobs.stuck_since(state, offered_at, plan, now),
+        confirmed=offered.confirmed,
+        failures={job: failed for job, failed in device.failures.items() if job in planned},
+        offered_at=offered_at if is_open else None,
+        stuck_at=jobs.stuck_at(offered_at, offered.plan) if is_open else None,
         token_used_at=device.token_used_at or now,
     )
 

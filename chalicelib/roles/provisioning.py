@@ -17,6 +17,8 @@ from chalicelib.storage import sightings
 
 if TYPE_CHECKING:
     from chalicelib.roles import guesses
+    from chalicelib.roles.asking import Asking
+    from chalicelib.storage.lists import Page
 else:
     guesses = on_use("chalicelib.roles.guesses")
 
@@ -37,6 +39,21 @@ class Inquiry:
     entry: Entry | None
     source: str
     secure_url: str | None = None
+
+
+def list_sightings(
+    asking: "Asking", day: str, limit: int, after: str | None
+) -> "Page[sightings.Seen]":
+    """List the phones that the central service last saw on a day, by hw_id.
+
+    Args:
+        day: `2026-11-24`, UTC.
+
+    Raises:
+        NotAllowedError: this person does not administer the platform.
+    """
+    asking.demand_platform_admin()
+    return sightings.list_day(day, limit, after)
 
 
 def answer(inquiry: Inquiry, now: datetime) -> str:

@@ -3,8 +3,7 @@
 It must not know how a person signed in, nor what a phone does with its code.
 """
 
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chalicelib import observability, settings
@@ -13,18 +12,26 @@ from chalicelib.core.errors import (
     ConflictError,
     NotAllowedError,
     NotFoundError,
-    StoreUnavailableError,
 )
 from chalicelib.core.rate_limits import LimitName
-from chalicelib.storage import audit, codes, devices, domains, holdings, limits, users, vault
+from chalicelib.roles import issuing
+from chalicelib.storage import (
+    audit,
+    codes,
+    devices,
+    domains,
+    holdings,
+    limits,
+    redemptions,
+    users,
+)
 from chalicelib.storage.connection import Refused, Transaction
-from chalicelib.storage.ids import ID_LENGTH, new_id
+from chalicelib.storage.ids import ID_LENGTH
 
 if TYPE_CHECKING:
     from chalicelib.core.devices import Device
     from chalicelib.identity import Person
-
-_MAX_COLLISIONS = 5
+    from chalicelib.roles.asking import Asking
 
 
 @dataclass(frozen=True)
@@ -39,34 +46,11 @@ class Profile:
 
 
 @dataclass(frozen=True)
-class IssuedCode:
-    """A new code, the only time that its digits are told to the person who asked."""
-
-    code: Code
-    digits: str = field(repr=False)
-
-
-@dataclass(frozen=True)
 class OwnCode:
     """A code as its owner sees it, with the phone that redeemed it."""
 
     code: Code
     device: "Device | None"
-
-
-@dataclass(frozen=True)
-class Asking:
-    """Who asks for something, from where and when.
-
-    Args:
-        source: in the form of rate_limits.source_of.
-        update_url: our URL for update clients, where phones go if the domain names no other.
-    """
-
-    person: "Person"
-    source: str
-    update_url: str
-    now: datetime
 
 
 def profile(person: "Person") -> Profile:
@@ -95,7 +79,7 @@ def categories(person: "Person") -> list[domains.Category]:
     return [known for known in domains.categories(person.domain) if known.takes_phones]
 
 
-def issue_code(asking: Asking, category: str) -> IssuedCode:
+def issue_code(asking: "Asking", category: str) -> issuing.IssuedCode:
     """Issue a code for a phone of this person, valid for ten minutes.
 
     Args:
@@ -105,6 +89,7 @@ def issue_code(asking: Asking, category: str) -> IssuedCode:
         NotAllowedError: they may not add phones.
         NotFoundError: there is no such category for them.
         LimitReachedError: too many codes in this hour.
+        CentralUnavailableError: the foreign central service did not answer as agreed.
         StoreUnavailableError: throttled or unreachable.
     """
     person = asking.person
@@ -115,9 +100,19 @@ def issue_code(asking: Asking, category: str) -> IssuedCode:
         raise NotFoundError("category")
     limit = settings.current().limits[LimitName.ISSUES]
     limits.reserve(limit, f"{person.domain}#{person.sip}", asking.now)
-    issued = _issue(asking, standing.domain, category)
-    observability.count("CodeIssued", lifetime=Lifetime.USER)
-    return issued
+    order = issuing.Order(
+        Lifetime.USER,
+        devices_url=standing.domain.devices_url or asking.update_url,
+        domain=person.domain,
+        category=category,
+        app=next(iter(standing.domain.phone_apps), ""),
+        owner=person.sip,
+    )
+
+    def also(write: Transaction, code: Code) -> None:
+        audit.add(write, asking.entry("code issued", code.code_id))
+
+    return issuing.issue(order, asking.now, also)
 
 
 def list_codes(person: "Person", limit: int, after: str | None) -> tuple[list[OwnCode], str | None]:
@@ -127,8 +122,8 @@ def list_codes(person: "Person", limit: int, after: str | None) -> tuple[list[Ow
         The codes, and where the next page begins.
     """
     page = holdings.list_codes(person.domain, person.sip, limit, after)
-    found = {code.fingerprint: code for code in codes.find_all(page.keys)}
-    own = [found[key] for key in page.keys if key in found and _is_own(found[key], person)]
+    found = {code.fingerprint: code for code in codes.find_all(page.items)}
+    own = [found[key] for key in page.items if key in found and _is_own(found[key], person)]
     phones = {
         device.hw_id: device
         for device in devices.find_all([code.hw_id for code in own if code.hw_id])
@@ -146,7 +141,7 @@ def find_code(person: "Person", code_id: str) -> OwnCode:
     return OwnCode(code, devices.find(code.hw_id) if code.hw_id else None)
 
 
-def revoke_code(asking: Asking, code_id: str) -> None:
+def revoke_code(asking: "Asking", code_id: str) -> None:
     """Revoke a code that is still open; revoking it again changes nothing.
 
     Raises:
@@ -158,7 +153,7 @@ def revoke_code(asking: Asking, code_id: str) -> None:
     if code.state is State.PENDING:
         transaction = Transaction()
         codes.revoke(transaction, code)
-        audit.add(transaction, _entry(asking, "code revoked", code_id))
+        audit.add(transaction, asking.entry("code revoked", code_id))
         try:
             transaction.commit()
         except Refused:
@@ -176,12 +171,12 @@ def list_phones(
         The phones, and where the next page begins.
     """
     page = holdings.list_phones(person.domain, person.sip, limit, after)
-    found = {device.hw_id: device for device in devices.find_all(page.keys)}
-    own = [found[key] for key in page.keys if key in found and _has_phone(person, found[key])]
+    found = {device.hw_id: device for device in devices.find_all(page.items)}
+    own = [found[key] for key in page.items if key in found and _has_phone(person, found[key])]
     return own, page.next_after
 
 
-def release_phone(asking: Asking, hw_id: str) -> None:
+def release_phone(asking: "Asking", hw_id: str) -> None:
     """Give a phone up: its token dies, it shows the code form, and anybody with a code may have it.
 
     Raises:
@@ -192,49 +187,11 @@ def release_phone(asking: Asking, hw_id: str) -> None:
     device = devices.find(hw_id)
     if device is None or not _has_phone(asking.person, device):
         raise NotFoundError("device")
-    transaction = Transaction()
-    devices.release(transaction, device)
-    holdings.drop_phone(transaction, device)
-    audit.add(transaction, _entry(asking, "device released", hw_id))
     try:
-        transaction.commit()
+        redemptions.release(device, asking.entry("device released", hw_id))
     except Refused:
         raise ConflictError("the device changed hands at this moment") from None
     observability.count("DeviceReleased")
-
-
-def _issue(asking: Asking, domain: domains.Domain, category: str) -> IssuedCode:
-    for _ in range(_MAX_COLLISIONS):
-        digits = vault.new_code()
-        fingerprint, *older = vault.fingerprints(digits)
-        code_id = new_id(asking.now)
-        expires_at = asking.now + timedelta(seconds=Lifetime.USER.seconds)
-        code = Code(
-            fingerprint=fingerprint,
-            code_id=code_id,
-            state=State.PENDING,
-            domain=domain.domain,
-            category=category,
-            app=next(iter(domain.phone_apps), ""),
-            lifetime=Lifetime.USER,
-            owner=asking.person.sip,
-            devices_url=domain.devices_url or asking.update_url,
-            issued_at=asking.now,
-            expires_at=expires_at,
-            purge_at=expires_at,
-            sealed_code=vault.seal(digits, f"code {code_id}"),
-        )
-        transaction = Transaction()
-        codes.issue(transaction, code, older, asking.now)
-        holdings.put_code(transaction, code)
-        audit.add(transaction, _entry(asking, "code issued", code_id))
-        try:
-            transaction.commit()
-        except Refused:
-            observability.count("CodeCollided")
-            continue
-        return IssuedCode(code, digits)
-    raise StoreUnavailableError("no free code")
 
 
 def _may_add_phones(user: users.User | None, domain: domains.Domain) -> bool:
@@ -259,8 +216,3 @@ def _is_own(code: Code, person: "Person") -> bool:
 
 def _has_phone(person: "Person", device: "Device") -> bool:
     return (device.domain, device.user) == (person.domain, person.sip)
-
-
-def _entry(asking: Asking, action: str, subject: str) -> audit.Entry:
-    person = asking.person
-    return audit.Entry(person.domain, asking.now, action, person.sip, subject, asking.source)

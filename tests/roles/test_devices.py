@@ -5,7 +5,7 @@ import pytest
 
 from chalicelib.core import jobs as job_rules
 from chalicelib.core.codes import read_entry
-from chalicelib.core.devices import Device, Facts, State
+from chalicelib.core.devices import Device, Facts, Failure, State
 from chalicelib.core.errors import (
     CodeNotRedeemableError,
     LimitReachedError,
@@ -87,11 +87,13 @@ def test_a_phone_that_never_finishes_is_stuck_after_three_polls() -> None:
     """From what it reports; an end of it makes it unstuck."""
     token = world.redeem(world.issue().digits).token
     poll(token, seconds=60)
-    assert device().stuck_since is None
+    assert device().stuck_since(NOW + timedelta(seconds=60)) is None
     poll(token, seconds=STUCK_SECONDS + 61)
-    assert device().stuck_since == NOW + timedelta(seconds=STUCK_SECONDS)
+    assert device().stuck_since(NOW + timedelta(seconds=STUCK_SECONDS + 61)) == NOW + timedelta(
+        seconds=STUCK_SECONDS
+    )
     poll(token, done_facts(), seconds=STUCK_SECONDS + 120)
-    assert device().stuck_since is None
+    assert device().stuck_since(NOW + timedelta(seconds=60)) is None
 
 
 def test_a_valid_token_wins_and_a_code_beside_it_is_not_charged() -> None:
@@ -147,9 +149,9 @@ def test_another_kind_of_phone_takes_its_jobs_and_reports_them() -> None:
     first = plan.jobs[0].job_id
     failed, done = devices.Outcome.FAILED, devices.Outcome.DONE
     devices.report_job(world.HW_ID, token, devices.Report(first, failed, "flash is full"), NOW)
-    assert device().failures == {first: "flash is full"}
+    assert device().failures == {first: Failure(1, NOW, "flash is full")}
     devices.report_job(world.HW_ID, token, devices.Report(first, failed), NOW)
-    assert device().failures == {first: "no reason given"}
+    assert device().failures == {first: Failure(2, NOW, "no reason given")}
     for job in plan.jobs:
         devices.report_job(world.HW_ID, token, devices.Report(job.job_id, done), NOW)
     assert device().failures == {}

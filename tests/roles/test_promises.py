@@ -17,7 +17,7 @@ from chalicelib.core.errors import (
     Refusal,
 )
 from chalicelib.core.rate_limits import LimitName
-from chalicelib.roles import devices, users
+from chalicelib.roles import devices, registrations, users
 from chalicelib.storage import audit, codes, connection
 from chalicelib.storage import devices as device_table
 from local import demo
@@ -56,7 +56,7 @@ def test_promise_1_one_code_is_redeemed_by_one_of_fifty_phones() -> None:
                 range(PHONES),
             )
         )
-    winners = [outcome for outcome in outcomes if isinstance(outcome, devices.Registration)]
+    winners = [outcome for outcome in outcomes if isinstance(outcome, registrations.Registration)]
     losers = [outcome for outcome in outcomes if isinstance(outcome, CodeNotRedeemableError)]
     assert (len(winners), len(losers)) == (1, PHONES - 1)
     code = world.stored(issued.code)
@@ -90,7 +90,7 @@ def test_promise_1_two_codes_race_for_one_phone() -> None:
         )
     device = device_table.find(world.HW_ID)
     assert device is not None
-    winning = [outcome for outcome in outcomes if isinstance(outcome, devices.Registration)]
+    winning = [outcome for outcome in outcomes if isinstance(outcome, registrations.Registration)]
     assert device.registration_id in {outcome.device.registration_id for outcome in winning}
     phones, _ = users.list_phones(world.person(), 10, None)
     assert [phone.hw_id for phone in phones] == [world.HW_ID]
@@ -115,7 +115,7 @@ def test_promise_2_a_rollouts_code_ends_after_seven_days(seconds: int) -> None:
 
 def _assert_in_time(outcome: object, *, in_time: bool) -> None:
     if in_time:
-        assert isinstance(outcome, devices.Registration)
+        assert isinstance(outcome, registrations.Registration)
     else:
         assert isinstance(outcome, CodeNotRedeemableError)
         assert outcome.refusal is Refusal.EXPIRED
@@ -266,7 +266,7 @@ def test_promise_9_a_token_unused_for_a_day_counts_as_released(seconds: int, is_
     later = NOW + timedelta(seconds=seconds)
     other = world.issue("user2", later)
     outcome = _attempt(other.digits, world.HW_ID, "198.51.100.3", later)
-    assert isinstance(outcome, devices.Registration) is is_free
+    assert isinstance(outcome, registrations.Registration) is is_free
 
 
 def test_promise_9_a_phone_that_comes_back_in_the_same_moment_keeps_its_owner() -> None:

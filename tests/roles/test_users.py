@@ -11,7 +11,7 @@ from chalicelib.core.errors import (
     StoreUnavailableError,
 )
 from chalicelib.roles import users
-from chalicelib.storage import codes, domains, vault
+from chalicelib.storage import codes, connection, domains, vault
 from chalicelib.storage import devices as device_table
 from chalicelib.storage import users as user_table
 from tests import world
@@ -56,7 +56,9 @@ def test_only_provisioning_categories_for_phones_are_offered_and_accepted() -> N
 
 def test_the_domain_and_the_user_decide_who_may_add_phones() -> None:
     """The user's setting wins over the domain's."""
-    domains.put(domains.Domain("example.com", may_add_phones=False))
+    off = connection.Transaction()
+    domains.change(off, "example.com", {"may_add_phones": False})
+    off.commit()
     with pytest.raises(NotAllowedError):
         world.issue()
     user_table.put(user_table.User("example.com", "user1", may_add_phones=True))
