@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from chalice.app import Chalice, CORSConfig, Request, Response
 
-from chalicelib.api import phones, problems, profile, web
+from chalicelib.api import devices, domains, phones, problems, profile, scripts, web
 
 app = Chalice("dialtone", configure_logs=False)
 app.api.cors = CORSConfig(
@@ -26,3 +26,6 @@ def answers_of_chalice(event: Request, get_response: Callable[[Request], Respons
 app.register_blueprint(web.views)
 app.register_blueprint(phones.views)
 app.register_blueprint(profile.views)
+app.register_blueprint(domains.views)
+app.register_blueprint(devices.views)
+app.register_blueprint(scripts.views)

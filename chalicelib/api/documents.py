@@ -3,9 +3,19 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from chalicelib.core.configuration import ConfigurationType
     from chalicelib.core.devices import Device
+    from chalicelib.core.explanations import Explanation
     from chalicelib.core.jobs import Job, Plan
-    from chalicelib.roles.users import IssuedCode, OwnCode, Profile
+    from chalicelib.roles.domains import TokenSheet
+    from chalicelib.roles.issuing import IssuedCode
+    from chalicelib.roles.users import OwnCode, Profile
+    from chalicelib.storage.audit import Entry
+    from chalicelib.storage.domains import Category, Domain
+    from chalicelib.storage.installations import Installation
+    from chalicelib.storage.sightings import Seen
 
 
 def profile(person: "Profile") -> dict[str, Any]:
@@ -30,23 +40,23 @@ def issued_code(issued: "IssuedCode") -> dict[str, Any]:
     }
 
 
-def own_code(own: "OwnCode", state: str) -> dict[str, Any]:
+def own_code(own: "OwnCode", now: "datetime") -> dict[str, Any]:
     """Write a code as its owner sees it."""
     code = own.code
     written: dict[str, Any] = {
         "code_id": code.code_id,
-        "state": state,
+        "state": code.state_at(now),
         "category": code.category,
         "expires_at": code.expires_at,
     }
     if own.device is not None:
-        written["device"] = device(own.device)
+        written["device"] = device(own.device, now)
     if code.reason:
         written["reason"] = code.reason
     return written
 
 
-def device(known: "Device") -> dict[str, Any]:
+def device(known: "Device", now: "datetime") -> dict[str, Any]:
     """Write a device: the members of the vendor's Device object in snake case, and its state."""
     return {
         "hw_id": known.hw_id,
@@ -62,7 +72,7 @@ def device(known: "Device") -> dict[str, Any]:
         "state": known.state,
         "registered_at": known.registered_at,
         "last_seen_at": known.last_seen_at,
-        "stuck_since": known.stuck_since,
+        "stuck_since": known.stuck_since(now),
     }
 
 
@@ -76,3 +86,145 @@ def plan(jobs: "Plan") -> dict[str, Any]:
 
 def _job(job: "Job") -> dict[str, Any]:
     return {"job_id": job.job_id, "type": job.job_type, "parameters": job.parameters}
+
+
+def domain(known: "Domain") -> dict[str, Any]:
+    """Write a domain's settings; its password is only said to be there."""
+    return {
+        "id": known.number,
+        "domain": known.domain,
+        "devices_url": known.devices_url,
+        "phone_apps": list(known.phone_apps),
+        "may_add_phones": known.may_add_phones,
+        "granted_domains": list(known.granted_domains),
+        "has_websocket_password": bool(known.sealed_websocket_password),
+    }
+
+
+def category(known: "Category") -> dict[str, Any]:
+    """Write a category."""
+    return {
+        "id": known.number,
+        "name": known.name,
+        "provisioning": known.provisioning,
+        "device_types": list(known.device_types),
+    }
+
+
+def token_sheet(sheet: "TokenSheet") -> dict[str, Any]:
+    """Write what an administrator needs to roll a security token out."""
+    return {
+        "url": sheet.url,
+        "config_line": sheet.config_line,
+        "update_client_url": sheet.update_client_url,
+        "update_client_line": sheet.update_client_line,
+        "warning": sheet.warning,
+        "is_weak": sheet.is_weak,
+        "old_until": sheet.old_until,
+        "scripts": {
+            "sysclient": sheet.sysclient_script,
+            "update_client": sheet.update_client_script,
+        },
+    }
+
+
+def made_job(made: "Job") -> dict[str, Any]:
+    """Write a job as administrators see it, secrets masked."""
+    return {
+        **_job(made),
+        "category": made.category,
+        "created_at": made.created_at,
+        "created_by": made.created_by,
+    }
+
+
+def configuration_type(known: "ConfigurationType") -> dict[str, Any]:
+    """Write a configuration type, as a form shows it."""
+    return {
+        "type": known.name,
+        "about": known.about,
+        "parameters": [
+            {
+                "name": parameter.name,
+                "about": parameter.about,
+                "kind": parameter.kind,
+                "is_required": parameter.is_required,
+                "is_secret": parameter.is_secret,
+                "choices": list(parameter.choices),
+            }
+            for parameter in known.parameters
+        ],
+    }
+
+
+def administered(known: "Device", now: "datetime") -> dict[str, Any]:
+    """Write a device as its administrators see it: also what it runs, and what failed."""
+    return {
+        **device(known, now),
+        "prot": known.prot,
+        "boot": known.boot,
+        "failures": [
+            {
+                "job_id": job_id,
+                "count": failure.count,
+                "at": failure.at,
+                "reason": failure.reason,
+                "retry_at": failure.retry_at,
+            }
+            for job_id, failure in sorted(known.failures.items())
+        ],
+    }
+
+
+def explanation(found: "Explanation") -> dict[str, Any]:
+    """Write why a device gets a job, or does not."""
+    verdict = found.verdict
+    written: dict[str, Any] = {
+        "job_id": verdict.job.job_id,
+        "type": verdict.job.job_type,
+        "category": verdict.job.category,
+        "created_at": verdict.job.created_at,
+        "fit": verdict.fit,
+        "standing": found.standing,
+    }
+    if verdict.superseded_by:
+        written["superseded_by"] = verdict.superseded_by
+    return written
+
+
+def audit_entry(entry: "Entry") -> dict[str, Any]:
+    """Write an event of the audit trail."""
+    return {
+        "at": entry.at,
+        "action": entry.action,
+        "actor": entry.actor,
+        "subject": entry.subject,
+        "source": entry.source,
+        "detail": entry.detail,
+    }
+
+
+def sighting(seen: "Seen") -> dict[str, Any]:
+    """Write what a phone told the central service."""
+    return {
+        "hw_id": seen.hw_id,
+        "product": seen.product,
+        "version": seen.version,
+        "prot": seen.prot,
+        "boot": seen.boot,
+        "first_seen_at": seen.first_seen_at,
+        "last_seen_at": seen.last_seen_at,
+        "local_ip": seen.local_ip,
+        "source": seen.source,
+        "code_fingerprint": seen.code_fingerprint,
+    }
+
+
+def installation(known: "Installation") -> dict[str, Any]:
+    """Write an installation; its key was told when it was made."""
+    return {
+        "installation_id": known.installation_id,
+        "name": known.name,
+        "created_by": known.created_by,
+        "created_at": known.created_at,
+    }

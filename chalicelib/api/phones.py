@@ -12,6 +12,7 @@ from chalicelib.core.errors import Fault, InvalidRequestError, NotSignedInError
 from chalicelib.loading import on_use
 
 if TYPE_CHECKING:
+    from chalicelib.core.auto_provisioning import Claim
     from chalicelib.roles import devices, provisioning
 else:
     devices = on_use("chalicelib.roles.devices")
@@ -45,21 +46,19 @@ def update(call: Call) -> Response:
         token=call.query.get("device_token"),
         source=call.source,
         update_url=update_url(call),
+        claim=_claim(call),
     )
     return script(devices.update_script(visit, call.now))
 
 
 @views.route("/devices/register", methods=["POST"])
 def register(call: Call) -> Response:
-    """Redeem the code of a phone that is no update client."""
+    """Register a phone that is no update client, by its code or its domain's token."""
     from chalicelib.api import schemas
 
-    body = call.body(schemas.Identify)
-    entry = read_entry(body.provisioning_code)
-    if entry is None:
-        raise InvalidRequestError(Fault("provisioningCode", "there is no code"))
-    visit = devices.Visit(body.id, body.facts(), entry, None, call.source, update_url(call))
-    registration = devices.register(visit, entry, call.now)
+    body = call.body(schemas.identify_of(call.request.raw_body))
+    visit = devices.Visit(body.id, body.facts(), None, None, call.source, update_url(call))
+    registration = devices.register(visit, body.grounds(), call.now)
     return document(
         {
             "hw_id": registration.device.hw_id,
@@ -105,6 +104,14 @@ def _own(hw_id: str) -> str:
     if parsed is None:
         raise NotSignedInError("not a hardware id")
     return parsed
+
+
+def _claim(call: Call) -> "Claim | None":
+    if not call.query.get("domain"):
+        return None
+    from chalicelib.core import auto_provisioning
+
+    return auto_provisioning.read_claim(call.query)
 
 
 def _typed(call: Call) -> str | None:

@@ -41,11 +41,15 @@ TABLE: Mapping[type[errors.DialtoneError], Situation] = {
     errors.CodeNotRedeemableError: Situation(
         404, "code-not-redeemable", "This code cannot be redeemed"
     ),
+    errors.InUseError: Situation(409, "in-use", "Others still depend on it"),
     errors.ConflictError: Situation(409, "conflict", "It is not in the state that this needs"),
     errors.DeviceElsewhereError: Situation(
         409, "device-elsewhere", "The device belongs to another domain or user"
     ),
     errors.LimitReachedError: Situation(429, "limit-reached", "Too many attempts"),
+    errors.CentralUnavailableError: Situation(
+        503, "central-unavailable", "The central service does not issue codes at this moment"
+    ),
     errors.StoreUnavailableError: Situation(
         503, "unavailable", "The service is not available for a moment"
     ),
@@ -73,6 +77,8 @@ def problem_of(error: Exception) -> Response:
         ]
     if isinstance(error, errors.NotFoundError | errors.ConflictError):
         members["detail"] = str(error)
+    if isinstance(error, errors.InUseError):
+        members["used_by"] = dict(error.used_by)
     if isinstance(error, errors.LimitReachedError | errors.StoreUnavailableError):
         headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, errors.NotSignedInError):

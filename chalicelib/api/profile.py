@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from chalice.app import Response
 
 from chalicelib.api import documents
-from chalicelib.api.phones import update_url
 from chalicelib.api.views import Call, Views, document, listing, nothing
 from chalicelib.core.devices import parse_hw_id
 from chalicelib.core.errors import NotFoundError
@@ -38,7 +37,7 @@ def issue_code(call: Call) -> Response:
     """Issue a code."""
     from chalicelib.api import schemas
 
-    asking = _asking(call)
+    asking = call.asking
     issued = users.issue_code(asking, call.body(schemas.IssueCode).category)
     return document(documents.issued_code(issued), status=201)
 
@@ -47,20 +46,20 @@ def issue_code(call: Call) -> Response:
 def list_codes(call: Call) -> Response:
     """List this person's codes, newest first."""
     found, after = users.list_codes(call.person, *call.page())
-    return listing([documents.own_code(own, own.code.state_at(call.now)) for own in found], after)
+    return listing([documents.own_code(own, call.now) for own in found], after)
 
 
 @views.route("/me/codes/{code_id}", methods=["GET"])
 def show_code(call: Call, code_id: str) -> Response:
     """Show one of this person's codes."""
     own = users.find_code(call.person, code_id)
-    return document(documents.own_code(own, own.code.state_at(call.now)))
+    return document(documents.own_code(own, call.now))
 
 
 @views.route("/me/codes/{code_id}", methods=["DELETE"])
 def revoke_code(call: Call, code_id: str) -> Response:
     """Revoke one of this person's codes."""
-    users.revoke_code(_asking(call), code_id)
+    users.revoke_code(call.asking, code_id)
     return nothing()
 
 
@@ -68,7 +67,7 @@ def revoke_code(call: Call, code_id: str) -> Response:
 def list_phones(call: Call) -> Response:
     """List this person's phones."""
     found, after = users.list_phones(call.person, *call.page())
-    return listing([documents.device(phone) for phone in found], after)
+    return listing([documents.device(phone, call.now) for phone in found], after)
 
 
 @views.route("/me/phones/{hw_id}", methods=["DELETE"])
@@ -77,9 +76,5 @@ def release_phone(call: Call, hw_id: str) -> Response:
     parsed = parse_hw_id(hw_id)
     if parsed is None:
         raise NotFoundError("device")
-    users.release_phone(_asking(call), parsed)
+    users.release_phone(call.asking, parsed)
     return nothing()
-
-
-def _asking(call: Call) -> "users.Asking":
-    return users.Asking(call.person, call.source, update_url(call), call.now)

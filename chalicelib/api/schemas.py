@@ -3,15 +3,35 @@
 It must not decide anything that needs the database.
 """
 
-from typing import Annotated, Literal
+import json
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    RootModel,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
+from chalicelib.core.auto_provisioning import Claim
+from chalicelib.core.codes import Entry, Lifetime, read_entry
 from chalicelib.core.devices import Facts, parse_hw_id
+from chalicelib.core.errors import Fault, InvalidRequestError
 from chalicelib.roles.devices import Outcome
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^#\x00-\x1f]+$")]
+NAME = r"^[^#\x00-\x1f\x7f]+$"
+MAX_KEEP_OLD_SECONDS = 366 * 86_400
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=NAME)]
+DomainName = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=NAME)]
 Text = Annotated[str, StringConstraints(max_length=200)]
+Typed = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Build = Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9A-Za-z._-]*$")]
 
 
@@ -31,6 +51,20 @@ class _Body(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, defer_build=True)
 
 
+def checked(kind: Any, value: str, field: str) -> str:  # noqa: ANN401 - one of the types above
+    """Check a part of a path as a member of a body would be.
+
+    Raises:
+        InvalidRequestError: it is not of this kind.
+    """
+    try:
+        return str(TypeAdapter(kind).validate_python(value))
+    except ValidationError as error:
+        raise InvalidRequestError(
+            *(Fault(field, found["msg"]) for found in error.errors())
+        ) from None
+
+
 class IssueCode(_Body):
     """`POST /me/codes`."""
 
@@ -43,7 +77,7 @@ class Platform(_Body):
     type: Literal["VA", "GW", "PHONE", "DECT", "APP_PLATFORM"]
 
 
-class Identify(_Body):
+class _Identify(_Body):
     """`POST /devices/register`; members as in the vendor's identify message, others are ignored."""
 
     id: HwId
@@ -53,7 +87,6 @@ class Identify(_Body):
     name: Text = ""
     fw_build: Build = Field(default="", alias="fwBuild")
     bc_build: Build = Field(default="", alias="bcBuild")
-    provisioning_code: str = Field(alias="provisioningCode", min_length=1, max_length=200)
 
     def facts(self) -> Facts:
         """Tell what the device says of itself."""
@@ -67,8 +100,143 @@ class Identify(_Body):
         )
 
 
+class IdentifyByCode(_Identify):
+    """With a code; one that is no code at all is a fault, any other is looked up."""
+
+    provisioning_code: Typed = Field(alias="provisioningCode", repr=False)
+
+    @field_validator("provisioning_code")
+    @classmethod
+    def _is_code(cls, text: str) -> str:
+        if read_entry(text) is None:
+            raise ValueError("there is no code")
+        return text
+
+    def grounds(self) -> Entry | Claim:
+        """Tell what registers it."""
+        return read_entry(self.provisioning_code) or Entry(None)
+
+
+class IdentifyByClaim(_Identify):
+    """With its domain's security token."""
+
+    domain: Typed
+    token: Typed = Field(repr=False)
+    category: Typed
+
+    def grounds(self) -> Entry | Claim:
+        """Tell what registers it."""
+        return Claim(self.domain, self.token, self.category)
+
+
+def identify_of(body: str | bytes) -> type[IdentifyByCode] | type[IdentifyByClaim]:
+    """Tell which of the two a body is: a code counts more than a domain's token."""
+    try:
+        told = json.loads(body)
+    except (ValueError, RecursionError):
+        return IdentifyByCode
+    has_claim = isinstance(told, dict) and {"domain", "token", "category"} & set(told)
+    has_code = isinstance(told, dict) and told.get("provisioningCode") is not None
+    return IdentifyByClaim if has_claim and not has_code else IdentifyByCode
+
+
 class JobReport(_Body):
     """`POST /devices/{hw_id}/jobs/{job_id}`."""
 
     outcome: Outcome = Field(strict=False)
     reason: Text = ""
+
+
+class DomainSettings(_Body):
+    """`PATCH /domains/{domain}`: what is not there stays as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    devices_url: Annotated[str, StringConstraints(max_length=1_000)] = ""
+    phone_apps: Annotated[list[Name], Field(max_length=20)] = []
+    may_add_phones: bool = True
+    granted_domains: Annotated[list[DomainName], Field(max_length=100)] = []
+    websocket_password: Annotated[str, StringConstraints(max_length=100)] = Field("", repr=False)
+
+    def given(self) -> dict[str, Any]:
+        """Tell what was sent."""
+        return {name: getattr(self, name) for name in sorted(self.model_fields_set)}
+
+
+class NewDomain(DomainSettings):
+    """`POST /domains`."""
+
+    domain: DomainName
+
+
+class CategorySettings(_Body):
+    """`PUT /domains/{domain}/categories/{category}`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    provisioning: bool = False
+    device_types: Annotated[list[Literal["PHONE", "ANALOG_PHONE"]], Field(max_length=2)] = []
+
+
+class NewToken(_Body):
+    """`PUT /domains/{domain}/token`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    category: Name
+    token: Annotated[str, StringConstraints(max_length=1_000)] | None = Field(None, repr=False)
+    keep_old_seconds: Annotated[int, Field(ge=0, le=MAX_KEEP_OLD_SECONDS)] | None = None
+
+
+class Firmware(RootModel[dict[str, JsonValue]]):
+    """`PUT /domains/{domain}/firmware`; core/firmware.py knows what must be in it."""
+
+
+class NewSoftwareJob(_Body):
+    """`POST /domains/{domain}/jobs/software`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    category: Name
+
+
+class NewConfigurationJob(_Body):
+    """`POST /domains/{domain}/jobs/config`; core/configuration.py knows the types."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    category: Name
+    type: Typed
+    parameters: dict[str, JsonValue] = Field(repr=False)
+
+
+class DeviceChange(_Body):
+    """`PATCH /domains/{domain}/devices/{hw_id}`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Text | None = None
+    category: Name | None = None
+
+
+class Replacement(_Body):
+    """`POST /domains/{domain}/devices/{hw_id}/replace`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    hw_id: HwId
+
+
+class NewInstallation(_Body):
+    """`POST /installations`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name
+
+
+class ForeignCode(_Body):
+    """`POST /provisioning/codes`."""
+
+    devices_url: Annotated[str, StringConstraints(max_length=1_000)]
+    lifetime: Lifetime = Field(default=Lifetime.USER, strict=False)

@@ -6,6 +6,7 @@ error table are here, so that no view can forget them.
 
 import functools
 import json
+import re
 import time
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote
 
 from chalice.app import Blueprint, Request, Response
 
@@ -34,12 +36,13 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from chalicelib.identity import Person
+    from chalicelib.roles.asking import Asking
 
 MAX_QUERY_LENGTH = 4_096
 MAX_BODY_LENGTH = 65_536
 MAX_LIST_LIMIT = 100
 DEFAULT_LIST_LIMIT = 50
-MAX_CURSOR_LENGTH = 200
+MAX_CURSOR_LENGTH = 400
 
 View = Callable[..., Response]
 _Model = TypeVar("_Model", bound="BaseModel")
@@ -103,6 +106,17 @@ class Call:
 
         return identity.check(self.bearer, self.now)
 
+    @cached_property
+    def asking(self) -> "Asking":
+        """The signed-in caller, as the roles take one.
+
+        Raises:
+            NotSignedInError: there is none.
+        """
+        from chalicelib.roles.asking import Asking
+
+        return Asking(self.person, self.source, self.base_url, self.now)
+
     def body(self, model: type[_Model]) -> _Model:
         """Read the JSON body.
 
@@ -120,6 +134,20 @@ class Call:
             ]
             raise InvalidRequestError(*faults) from None
 
+    def choice(self, name: str, pattern: str, wanted: str) -> str | None:
+        """Read a parameter of the query that must match, None if it is not there.
+
+        Args:
+            wanted: what would be right, for the fault.
+
+        Raises:
+            InvalidRequestError: it does not match.
+        """
+        value = self.query.get(name)
+        if value is not None and not re.fullmatch(pattern, value):
+            raise InvalidRequestError(Fault(name, wanted))
+        return value
+
     def page(self) -> tuple[int, str | None]:
         """Read `limit` and `cursor` of a list.
 
@@ -134,7 +162,7 @@ class Call:
         after = None
         try:
             if "cursor" in self.query:
-                after = b64decode(self.query["cursor"], b"-_", validate=True).decode("ascii")
+                after = b64decode(self.query["cursor"], b"-_", validate=True).decode()
         except ValueError:
             after = ""
         if after is not None and not 0 < len(after) <= MAX_CURSOR_LENGTH:
@@ -174,7 +202,9 @@ class Views(Blueprint):
                 started = time.perf_counter()
                 try:
                     _check_size(request)
-                    answer = view(Call(request, now), **parameters)
+                    # Chalice hands path parameters on as they were sent, encoded
+                    named = {name: unquote(value) for name, value in parameters.items()}
+                    answer = view(Call(request, now), **named)
                 except DialtoneError as error:
                     answer = answer_error(error)
                 except Exception as error:  # noqa: BLE001 - the last line: logged, and a fixed text

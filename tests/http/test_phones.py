@@ -112,7 +112,8 @@ def test_a_phone_that_comes_in_clear_is_moved_to_https(
 def test_another_kind_of_phone_registers_and_reports(caller: Caller) -> None:
     """One JSON call in, jobs and token out; then a report for each job."""
     code = issue(caller)["code"]
-    body = {**IDENTIFY, "provisioningCode": code, "fwBuild": "100", "unknown": {"ignored": True}}
+    told = {"product": "ip232", "fwBuild": "100", "unknown": {"ignored": True}}
+    body = {**IDENTIFY, **told, "provisioningCode": code}
     answer = caller.call("POST", "/devices/register", body=body)
     assert answer.status == 200
     registered = answer.json
@@ -131,7 +132,7 @@ def test_another_kind_of_phone_registers_and_reports(caller: Caller) -> None:
         done = caller.call("POST", f"{path}/{job['job_id']}", token=token, body={"outcome": "done"})
         assert (done.status, done.body) == (204, b"")
     (phone,) = caller.call("GET", "/me/phones", user="user1").json["items"]
-    assert (phone["state"], phone["product"]) == ("current", "SomePhone 7")
+    assert (phone["state"], phone["product"]) == ("current", "ip232")
     assert caller.call("POST", f"{path}/01X", token=token, body={"outcome": "done"}).status == 404
     odd = caller.call("POST", f"{path}/01X", token=token, body={"outcome": "perhaps"})
     assert [fault["field"] for fault in odd.json["faults"]] == ["outcome"]
@@ -154,6 +155,9 @@ def test_a_malformed_registration_has_all_its_faults_and_is_not_charged(caller: 
     assert answer.status == 400
     fields = sorted(fault["field"] for fault in answer.json["faults"])
     assert fields == ["fwBuild", "id", "platform.type", "product", "provisioningCode", "version"]
+    for body_of_nonsense in (b"{", b"[" * 30_000, b'{"a":' * 12_000):
+        answer = caller.call("POST", "/devices/register", body=body_of_nonsense)
+        assert [fault["field"] for fault in answer.json["faults"]] == [""]
     prompt = {**IDENTIFY, "provisioningCode": "prompt"}
     assert caller.call("POST", "/devices/register", body=prompt).status == 400
     wrong = {**IDENTIFY, "provisioningCode": "000000000000"}

@@ -17,9 +17,11 @@ SITUATIONS = [
     (errors.NotFoundError("category"), 404, "not-found"),
     (errors.CodeNotRedeemableError(errors.Refusal.EXPIRED), 404, "code-not-redeemable"),
     (errors.ConflictError("why"), 409, "conflict"),
+    (errors.InUseError({"devices": 3, "jobs": 1}), 409, "in-use"),
     (errors.DeviceElsewhereError(errors.Refusal.DEVICE_OF_ANOTHER_USER), 409, "device-elsewhere"),
     (errors.LimitReachedError("guesses", 7), 429, "limit-reached"),
     (errors.StoreUnavailableError("ThrottlingException", 5), 503, "unavailable"),
+    (errors.CentralUnavailableError("URLError", 60), 503, "central-unavailable"),
     (ValueError("123456789012"), 500, "internal"),
 ]
 
@@ -50,6 +52,7 @@ def test_every_situation_has_its_problem(
     body = assert_problem(answer, status, slug)
     if isinstance(error, errors.InvalidRequestError):
         assert body["faults"] == [{"field": "category", "message": "missing"}]
+    assert body.get("used_by") == getattr(error, "used_by", None)
     if isinstance(error, errors.LimitReachedError | errors.StoreUnavailableError):
         assert answer.headers["retry-after"] == str(error.retry_after_seconds)
     assert "123456789012" not in answer.text
@@ -61,6 +64,14 @@ def test_the_table_names_every_core_error() -> None:
     rows = set(problems.TABLE)
     named = set(errors.DialtoneError.__subclasses__())
     assert named <= rows
+    assert rows <= {type(error) for error, _, _ in SITUATIONS}
+
+
+def test_a_narrower_error_stands_before_the_wider_one() -> None:
+    """For the first row that fits is taken."""
+    rows = list(problems.TABLE)
+    for position, row in enumerate(rows):
+        assert not [wider for wider in rows[:position] if issubclass(row, wider)]
 
 
 @pytest.mark.parametrize(
@@ -95,6 +106,7 @@ def test_all_three_places_that_answer_errors_use_one_form(
         (b"[]", [""]),
         (b"", [""]),
         (b"\xff\xfe", [""]),
+        (b"[" * 30_000, [""]),
         (b"{}", ["category"]),
         (b'{"category": 5}', ["category"]),
         (b'{"category": ""}', ["category"]),

@@ -2,20 +2,49 @@
 
 import contextlib
 import io
+import json
 import logging
 import traceback
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, quote, quote_plus, unquote, urlsplit
 
 import pytest
+from cryptography.exceptions import InvalidTag
 
 from chalicelib import observability, settings
+from chalicelib.api import schemas
+from chalicelib.core import auto_provisioning
+from chalicelib.core.configuration import CONFIGURATION_TYPES
 from chalicelib.core.errors import CodeNotRedeemableError, StoreUnavailableError
-from chalicelib.roles import users
+from chalicelib.roles import devices as device_roles
+from chalicelib.roles import domains as domain_roles
+from chalicelib.roles import installations as installation_roles
+from chalicelib.roles import updates, users
+from chalicelib.storage import domains as domain_table
+from chalicelib.storage import vault
+from tests import world
 from tests.conftest import use
-from tests.http.service import Caller
+from tests.http.administration import (
+    CATEGORY,
+    DOMAIN,
+    OTHER_PHONE,
+    PHONE,
+    admin_of,
+    line_in,
+    make_domain,
+    make_job,
+    path,
+    set_token,
+    visit,
+)
+from tests.http.service import Answer, Caller
 from tests.http.test_phones import IDENTIFY, MAC
 from tests.http.test_profile import issue
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 
 def spellings(secret: str) -> list[str]:
@@ -74,10 +103,217 @@ def test_promise_7_no_secret_is_in_any_output(
     assert "000011112222" not in output.getvalue()
 
 
+CHOSEN = {
+    "security token": "Grüße & 100% #1 vom Amt",
+    "websocket password": "open/sesame+1",
+    "registration password": "hunter&two hundred",
+    "administrator password": "s3same=open#",
+    "variable": "variable of mine",
+    "raw line": "config change PHONE /pwd of-my-line",
+}
+
+
+CLAIM = {"domain": DOMAIN, "category": CATEGORY, "token": CHOSEN["security token"]}
+TOKEN_PATH = path(DOMAIN, "token")
+JOBS_PATH = path(DOMAIN, "jobs", "config")
+OTHER_JOBS = f"/devices/{OTHER_PHONE}/jobs"
+
+
+def every_spelling(secret: str) -> set[str]:
+    """Write a text in every way in which URLs, JSON and reprs carry it."""
+    found = {secret, json.dumps(secret)[1:-1]}
+    for _ in range(3):
+        found |= {quote(one, safe="") for one in found} | {quote_plus(one) for one in found}
+    return found
+
+
+def secret_jobs() -> list[dict[str, Any]]:
+    """Write jobs with every kind of secret parameter."""
+    parameters: dict[str, dict[str, Any]] = {
+        "phone": {"pbx": "pbx.example", "password": CHOSEN["registration password"]},
+        "admin-password": {"password": CHOSEN["administrator password"]},
+        "variables": {"secret_variables": {"MINE/X": CHOSEN["variable"]}},
+        "expert": {"secret_lines": [CHOSEN["raw line"]]},
+    }
+    return [
+        {"category": CATEGORY, "type": name, "parameters": parameters[name]} for name in parameters
+    ]
+
+
+def test_every_secret_parameter_is_scanned() -> None:
+    """A new one must come into the jobs above."""
+    known = {
+        (known.name, parameter.name)
+        for known in CONFIGURATION_TYPES.values()
+        for parameter in known.parameters
+        if parameter.is_secret
+    }
+    told = {(job["type"], name) for job in secret_jobs() for name in job["parameters"]}
+    assert known <= told
+
+
+def administer(caller: Caller) -> dict[str, str]:
+    """Set every secret, and let phones come for theirs; tell those that were drawn."""
+    make_domain(caller)
+    admin = admin_of(caller)
+    body = {"websocket_password": CHOSEN["websocket password"]}
+    caller.call("PATCH", path(DOMAIN), token=admin, body=body)
+    for job in secret_jobs():
+        make_job(caller, **job)
+    drawn = set_token(caller, token=None)
+    sheet = set_token(caller, token=CHOSEN["security token"])
+    caller.call("GET", TOKEN_PATH, token=admin, query={"category": CATEGORY})
+    made = caller.call("POST", "/installations", user="platform", body={"name": "x"}).json
+    order = {"devices_url": "https://devices.example/x"}
+    caller.call("POST", "/provisioning/codes", token=made["key"], body=order)
+    script = visit(caller, sheet["update_client_line"])
+    told = caller.call("POST", "/devices/register", body={**IDENTIFY, "id": OTHER_PHONE, **CLAIM})
+    other = told.json["device_token"]
+    caller.call("GET", OTHER_JOBS, token=other)
+    return {
+        "ID token": admin,
+        "drawn token": parse_qs(urlsplit(drawn["url"]).query)["token"][0],
+        "key": made["key"],
+        "device token": parse_qs(unquote(line_in(script)))["device_token"][0],
+        "other device token": other,
+        "line": sheet["update_client_line"],
+    }
+
+
+def read_everything(caller: Caller) -> None:
+    """Read all that administrators can read, but for the token sheet."""
+    below = ["", "/categories", "/firmware", "/jobs/software", "/jobs/config", "/devices"]
+    below += ["/audit", f"/devices/{PHONE}", f"/devices/{PHONE}/explain"]
+    for where in (*(path(DOMAIN) + one for one in below), "/domains", "/installations"):
+        assert caller.call("GET", where, user="platform").status == 200
+    for where in ("/sightings", "/configuration-types"):
+        assert caller.call("GET", where, user="platform").status == 200
+
+
+def get_it_wrong(caller: Caller) -> None:
+    """Put every secret into a request that is refused."""
+    admin, whole = admin_of(caller), " ".join(CHOSEN.values()) + "\n"
+    wrong = {"password": whole, "secret_variables": {"X": whole}, "secret_lines": [whole]}
+    for job in secret_jobs():
+        known = job["parameters"]
+        for more in ({"x": 1}, {name: wrong[name] for name in known if name in wrong}):
+            body = {**job, "parameters": {**known, **more}}
+            assert caller.call("POST", JOBS_PATH, token=admin, body=body).status == 400
+    refused: list[tuple[str, str, object]] = [
+        ("PUT", TOKEN_PATH, {"category": CATEGORY, "token": CHOSEN["security token"] + "\n"}),
+        ("PUT", TOKEN_PATH, {"category": CATEGORY, "token": [CHOSEN["security token"]]}),
+        ("PATCH", path(DOMAIN), {"websocket_password": [CHOSEN["websocket password"]]}),
+        ("PATCH", path(DOMAIN), {"websocket_password": CHOSEN["websocket password"] * 9}),
+    ]
+    for method, where, odd in refused:
+        assert caller.call(method, where, token=admin, body=odd).status == 400
+    for number in range(12):
+        guess = {**IDENTIFY, **CLAIM, "id": "009033000003", "category": f"wrong {number}"}
+        assert caller.call("POST", "/devices/register", body=guess).status == 404
+
+
+def break_it(caller: Caller, secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what is sealed not open, and let defects name what they were given."""
+    admin = admin_of(caller)
+    with monkeypatch.context() as patch:
+        patch.setattr(vault, "unseal", lambda *_: fail(InvalidTag()))
+        shown = {"category": CATEGORY}
+        assert caller.call("GET", TOKEN_PATH, token=admin, query=shown).status == 500
+        other = secrets["other device token"]
+        assert caller.call("GET", OTHER_JOBS, token=other).status == 500
+        assert "something went wrong" in visit(caller, secrets["line"], "009033000004")
+    for secret in secrets.values():
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                updates, "show_firmware", lambda *_, told=secret: fail(ValueError(f"of {told}!"))
+            )
+            assert caller.call("GET", path(DOMAIN, "firmware"), token=admin).status == 500
+
+
+def test_promise_7_administrators_secrets_are_where_they_must_be_and_nowhere_else(
+    caller: Caller,
+    table_names: dict[str, str],
+    client: "DynamoDBClient",
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The token sheet, the key's one answer, the phone's own script; no log, no table, no fault."""
+    use(replace(settings.current(), emit_metrics=True, log_level="DEBUG"), monkeypatch)
+    output, answers, real = io.StringIO(), list[tuple[tuple[str, str], str]](), caller.call
+
+    def kept(method: str, where: str, **arguments: Any) -> Answer:  # noqa: ANN401 - Caller.call's own
+        answer = real(method, where, **arguments)
+        answers.append(((method, where), answer.text))
+        return answer
+
+    monkeypatch.setattr(caller, "call", kept)
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        observability.forget()
+        secrets = administer(caller)
+        read_everything(caller)
+        get_it_wrong(caller)
+        break_it(caller, secrets, monkeypatch)
+    observability.forget()
+    logged = output.getvalue()
+    for word in ("TokenSet", "JobMade", "DeviceAdmitted", "AdmissionRefused", "InvalidTag"):
+        assert word in logged
+    items = str([client.scan(TableName=name)["Items"] for name in table_names.values()])
+    del secrets["line"]
+    telling: dict[tuple[str, str], set[str]] = {}
+    for name, secret in {**CHOSEN, **secrets}.items():
+        for spelling in every_spelling(secret):
+            assert spelling not in logged, name
+            assert spelling not in items, name
+            for call in [call for call, text in answers if spelling in text]:
+                telling.setdefault(call, set()).add(name)
+    in_jobs = set(CHOSEN) - {"security token", "websocket password"}
+    assert telling == {
+        ("PUT", TOKEN_PATH): {"security token", "drawn token"},
+        ("GET", TOKEN_PATH): {"security token"},
+        ("POST", "/installations"): {"key"},
+        ("GET", "/devices/update"): {*in_jobs, "device token"},
+        ("POST", "/devices/register"): {*in_jobs, "other device token"},
+        ("GET", OTHER_JOBS): in_jobs,
+    }
+
+
+def fail(error: Exception) -> None:
+    """Raise it."""
+    raise error
+
+
+def test_promise_7_no_repr_shows_what_an_administrator_set(caller: Caller) -> None:
+    """What comes in, what is kept, and what goes out."""
+    make_domain(caller)
+    asking = world.asking("admin", datetime.now(UTC), DOMAIN, ("devices-admin",))
+    for job in secret_jobs():
+        make_job(caller, **job)
+    token = CHOSEN["security token"]
+    sheet = domain_roles.set_token(asking, DOMAIN, CATEGORY, token, None)
+    claim = auto_provisioning.Claim(DOMAIN, token, CATEGORY)
+    visited = replace(world.visit(None), claim=claim)
+    registration = device_roles.register(visited, claim, datetime.now(UTC))
+    installation = installation_roles.create(world.platform(datetime.now(UTC)), "x")
+    made = [
+        sheet,
+        visited,
+        registration,
+        installation,
+        domain_table.find_token(DOMAIN),
+        schemas.NewToken(category="x", token=token),
+        schemas.NewDomain(domain="x", websocket_password=CHOSEN["websocket password"]),
+        schemas.IdentifyByClaim.model_validate(
+            {**IDENTIFY, "domain": "x", "token": token, "category": "x"}
+        ),
+        *(schemas.NewConfigurationJob(**job) for job in secret_jobs()),
+    ]
+    printed = "".join(map(repr, made))
+    assert len(registration.plan.jobs) == len(secret_jobs())
+    for secret in (*CHOSEN.values(), registration.token, installation.key, sheet.url):
+        assert [one for one in every_spelling(secret) if one in printed] == []
+
+
 def test_promise_7_exceptions_and_reprs_do_not_show_secrets(caller: Caller) -> None:
     """What a traceback with local variables would print."""
-    from tests import world
-
     issued = world.issue("user3")
     registration = world.redeem(issued.digits)
     visit = world.visit(issued.digits, token=registration.token)
