@@ -19,8 +19,8 @@ run: .venv/.local ## start everything on http://127.0.0.1:8000, with demo data (
 serve: .venv/.local ## the same for a network of its own (DYNAMODB_ENDPOINT= ISSUER= AUDIENCE= HOST= PUBLIC_URL=)
 	@PORT=$(PORT) $(BIN)/python -m local.serve
 
-phone: .venv/.local ## a simulated phone (CODE="1234 5678 9012" URL= SOURCE=127.0.0.x MAC=)
-	@$(BIN)/python -m local.phone --url "$(URL)" $(if $(CODE),--code "$(CODE)") \
+phone: .venv/.local ## a simulated phone (CODE="1234 5678 9012" or LINE= URL= SOURCE=127.0.0.x MAC=)
+	@$(BIN)/python -m local.phone --url "$(URL)" $(if $(CODE),--code "$(CODE)") $(if $(LINE),--line "$(LINE)") \
 		$(if $(SOURCE),--source "$(SOURCE)") $(if $(MAC),--mac "$(MAC)")
 
 test: .venv/.dev ## all tests, with branch coverage of the rules, the storage and the roles

@@ -65,7 +65,7 @@ class ApiGateway:
         self._app = thread_local(app)
         self._domain_name = domain_name
         self._workers = ThreadPoolExecutor(MAX_WORKERS, thread_name_prefix="lambda")
-        self._routes = [(_pattern(path), path) for path in app.routes]
+        self._routes = [(_pattern(path), path) for path in sorted(app.routes, key=_generality)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; its path is below the stage, and not decoded, as API Gateway's."""
@@ -137,6 +137,11 @@ class ApiGateway:
         cors = self._app.api.cors
         headers = cors.get_access_control_headers() if isinstance(cors, CORSConfig) else {}
         return {**headers, "Access-Control-Allow-Methods": "GET,POST,PUT,PATCH,DELETE,OPTIONS"}
+
+
+def _generality(route: str) -> list[bool]:
+    """Let a fixed segment win over a parameter in its place, whichever was registered first."""
+    return [segment.startswith("{") for segment in route.split("/")]
 
 
 def _pattern(route: str) -> re.Pattern[str]:

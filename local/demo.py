@@ -1,10 +1,12 @@
 """The demo data: fixed, so that scripts and tests can rely on them."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.core.jobs import SOFTWARE, Job
-from chalicelib.storage import domains, jobs, users
+from chalicelib.storage import domains, jobs, users, vault
+from chalicelib.storage.connection import Transaction
 from chalicelib.storage.ids import new_id
 from local.identity import DemoPerson
 
@@ -38,14 +40,21 @@ FIRMWARE = {
 
 
 def seed(now: datetime) -> None:
-    """Write the demo domains, categories, people and jobs."""
-    domains.put(domains.Domain(DOMAIN, phone_apps=["phone"]))
-    domains.put(domains.Domain(INSTANCE_DOMAIN))
+    """Write the demo domains, categories, people, firmware and jobs; once is enough."""
+    if domains.find(DOMAIN) is not None:
+        return
+    for name, password, apps in (
+        (DOMAIN, "dialtone", ["phone"]),
+        (INSTANCE_DOMAIN, "platform", []),
+    ):
+        sealed = vault.seal(password, f"websocket password {name}")
+        write_domain(domains.Domain(name, phone_apps=apps, sealed_websocket_password=sealed))
     for name in ("Office", "Reception"):
-        domains.put_category(
-            domains.Category(DOMAIN, name, provisioning=True, device_types=["PHONE"])
-        )
-    domains.put_category(domains.Category(DOMAIN, "Gateways", device_types=["GW"]))
+        write_category(DOMAIN, name, provisioning=True, device_types=["PHONE"])
+    write_category(DOMAIN, "Gateways", provisioning=False, device_types=[])
+    firmware = Transaction()
+    domains.put_firmware(firmware, DOMAIN, FIRMWARE)
+    firmware.commit()
     for person in PEOPLE:
         users.put(users.User(person.domain, person.sip, name=person.name))
     made: tuple[tuple[str, Mapping[str, Any]], ...] = (
@@ -56,3 +65,19 @@ def seed(now: datetime) -> None:
     for position, (job_type, parameters) in enumerate(made):
         at = now + timedelta(milliseconds=position)
         jobs.put(Job(new_id(at), DOMAIN, "Office", job_type, parameters, at, "admin"))
+
+
+def write_domain(domain: domains.Domain) -> None:
+    """Write a new domain."""
+    transaction = Transaction()
+    domains.create(transaction, replace(domain, number=domains.new_number()))
+    transaction.commit()
+
+
+def write_category(domain: str, name: str, *, provisioning: bool, device_types: list[str]) -> None:
+    """Write a new category."""
+    number = domains.new_number()
+    category = domains.Category(domain, name, number, provisioning, device_types)
+    transaction = Transaction()
+    domains.put_category(transaction, category, None)
+    transaction.commit()

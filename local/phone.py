@@ -1,7 +1,9 @@
 """A simulated phone: takes itself from its box to a dial tone, and says what it does.
 
 `make phone CODE="1234 5678 9012"`. It boots without a code, shows the form, has the code typed,
-and polls and runs update scripts until nothing is left to do. Secrets are masked in what it prints.
+and polls and runs update scripts until nothing is left to do. With LINE= it first runs a line that
+an administrator sends it, as for automatic provisioning. Codes, tokens and passwords are masked in
+what it prints.
 """
 
 import argparse
@@ -189,11 +191,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one phone.
 
     Returns:
-        0 registered or waiting for a code, 1 refused, 2 not reached or not finished.
+        0 registered or waiting for a code as it should, 1 refused, 2 not reached or not finished.
     """
     parser = argparse.ArgumentParser(prog="make phone", description=__doc__)
     parser.add_argument("--url", default=DEFAULT_URL, help="the central service")
     parser.add_argument("--code", help="what somebody types: 12 digits")
+    parser.add_argument("--line", help="what an administrator has it run first")
     parser.add_argument("--source", help="a loopback address to call from")
     parser.add_argument("--mac", default=new_mac(), help="00-90-33-xx-xx-xx")
     parser.add_argument("--type", default=DEFAULT_PRODUCT, help="IP232")
@@ -203,6 +206,9 @@ def main(arguments: list[str] | None = None) -> int:
     local_ip = given.source or socket.gethostbyname("localhost")
     client = UpdateClient(given.mac.lower(), given.type, local_ip, given.url)
     print(f"phone {client.mac} ({client.product}) boots")
+    if given.line:
+        for step in client.execute(f"{given.line}\nconfig write\nconfig activate", 0):
+            print(f"    {redact(step.line)}   [{redact(step.effect)}]")
     outcome = run_phone(
         client,
         fetch_from(given.source),
@@ -212,9 +218,10 @@ def main(arguments: list[str] | None = None) -> int:
         pause_seconds=given.pause,
     )
     print(summary(outcome))
-    if outcome.is_registered or (given.code is None and client.shows_code_form):
+    is_waiting = client.shows_code_form and given.code is None
+    if outcome.is_registered or (is_waiting and not given.line):
         return 0
-    return 1 if outcome.is_refused else 2
+    return 1 if outcome.is_refused or is_waiting else 2
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from chalicelib import settings
-from chalicelib.storage import domains
 from local.identity import AUDIENCE, DemoPerson, Issuer
 from local.phone import fetch_from, run_phone
 from local.update_client import UpdateClient
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent.parent
 DOMAIN = "island.example"
-ANNA = DemoPerson("anna", "Anna", DOMAIN)
+ANNA = DemoPerson("anna", "Anna", DOMAIN, ("devices-admin", "platform-admin"))
 FORM = "vars create UPDATE/PROVISIONING-CODE h prompt"
 HOST = "127.0.0.2"
 """An address of this machine that is nobody's default."""
@@ -164,21 +163,33 @@ def island(
         client.delete_table(TableName=name)
 
 
-def make_domain() -> None:
-    """Make Anna's domain, with a category that takes phones."""
-    domains.put(domains.Domain(DOMAIN, phone_apps=["phone"]))
-    domains.put_category(
-        domains.Category(DOMAIN, "Office", provisioning=True, device_types=["PHONE"])
-    )
+def make_domain(island: Island) -> str:
+    """Make Anna's domain with a category, a job and a token, as an operator; tells its line."""
+    made = [
+        island.ask("POST", "/api/domains", {"domain": DOMAIN, "phone_apps": ["phone"]}),
+        island.ask(
+            "PUT",
+            f"/api/domains/{DOMAIN}/categories/Office",
+            {"provisioning": True, "device_types": ["PHONE"]},
+        ),
+        island.ask(
+            "POST",
+            f"/api/domains/{DOMAIN}/jobs/config",
+            {"category": "*", "type": "ntp", "parameters": {"server": "10.0.0.1"}},
+        ),
+        island.ask("PUT", f"/api/domains/{DOMAIN}/token", {"category": "Office"}),
+    ]
+    assert [status for status, _ in made] == [201, 200, 201, 200]
+    return str(made[-1][1]["update_client_line"])
 
 
 @pytest.mark.engine
 def test_a_phone_gets_its_dial_tone_and_a_restart_forgets_nothing(island: Island) -> None:
-    """Code, phone, registered; after a restart its token counts, and it is on Anna's list."""
+    """By code and by token; after a restart tokens count, and the list of devices is the same."""
     phone = UpdateClient("00-90-33-15-1a-4d", "IP232", "127.0.0.1", f"{island.url}/init")
     fetch = fetch_from(None)
     with island.served():
-        make_domain()
+        line = make_domain(island)
         assert not run_phone(phone, fetch, None).is_registered
         assert phone.shows_code_form
         status, issued = island.ask("POST", "/api/me/codes", {"category": "Office"})
@@ -188,10 +199,20 @@ def test_a_phone_gets_its_dial_tone_and_a_restart_forgets_nothing(island: Island
         assert phone.active_url.startswith(f"{island.url}/api/devices/update?")
         assert "/no-dhcp" in phone.active["UP1"]
         before = island.ask("GET", "/api/me/phones")
+        other = UpdateClient("00-90-33-15-1a-4e", "IP232", "127.0.0.1", f"{island.url}/init")
+        other.execute(f"{line}\nconfig write\nconfig activate", 12)
+        assert run_phone(other, fetch, None).verdict == "registered: yes, up to date"
+        assert other.active["NTP0"] == phone.active["NTP0"] == {"/addr": "10.0.0.1"}
     with island.served():
         again = run_phone(phone, fetch, None)
         assert again.verdict == "registered: yes, up to date"
         assert again.polls == 1
+        assert run_phone(other, fetch, None).polls == 1
+        status, listed = island.ask("GET", f"/api/domains/{DOMAIN}/devices?state=current")
+        assert (status, len(listed["items"])) == (200, 2)
+        third = UpdateClient("00-90-33-15-1a-4f", "IP232", "127.0.0.1", f"{island.url}/init")
+        third.execute(f"{line}\nconfig activate", 12)
+        assert run_phone(third, fetch, None).is_registered
         status, listed = island.ask("GET", "/api/me/phones")
         assert (status, [item["hw_id"] for item in listed["items"]]) == (200, ["009033151a4d"])
         assert listed["items"][0]["state"] == before[1]["items"][0]["state"] == "current"

@@ -1,109 +1,16 @@
 """The served system, over real HTTP: what `make run` starts."""
 
-import http.client
 import json
-import os
-import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 
 from local import demo
+from tests.local.served import Served
 
 FORM = "vars create UPDATE/PROVISIONING-CODE h prompt"
-_START_SECONDS = 60
-
-
-class Served:
-    """A running server, and how to talk to it."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    def ask(  # a request has these parts
-        self,
-        method: str,
-        path: str,
-        *,
-        token: str = "",
-        body: object = None,
-        source: str | None = None,
-    ) -> tuple[int, dict[str, str], str]:
-        """Make one request on a connection of its own."""
-        address = (source, 0) if source else None
-        connection = http.client.HTTPConnection(
-            "127.0.0.1", self.port, timeout=30, source_address=address
-        )
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        try:
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
-            answer = connection.getresponse()
-            told = {name.lower(): value for name, value in answer.getheaders()}
-            return answer.status, told, answer.read().decode()
-        finally:
-            connection.close()
-
-    def token(self, user: str = "user1") -> str:
-        """Sign a demo person in."""
-        return str(json.loads(self.ask("POST", "/dev/token", body={"user": user})[2])["token"])
-
-    def code(self, token: str) -> str:
-        """Issue a code."""
-        status, _, body = self.ask(
-            "POST", "/api/me/codes", token=token, body={"category": "Office"}
-        )
-        assert status == 201
-        return str(json.loads(body)["code"])
-
-    def redeem(self, code: str, hw_id: str, source: str) -> str:
-        """Redeem a code as an update client does."""
-        query = urlencode({"sn": hw_id, "type": "IP232", "PROVISIONING-CODE": code})
-        return self.ask("GET", f"/api/devices/update?{query}", source=source)[2]
-
-    def phones(self, token: str) -> list[dict[str, Any]]:
-        """List a person's phones."""
-        return list(json.loads(self.ask("GET", "/api/me/phones", token=token)[2])["items"])
-
-
-@pytest.fixture(scope="module")
-def served(request: pytest.FixtureRequest, engine: str) -> Iterator[Served]:
-    """Start the server as the README says, on a free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "PORT": str(port)}
-    if request.config.getoption("--engine"):
-        environment["DYNAMODB_ENDPOINT"] = engine
-    process = subprocess.Popen(
-        [sys.executable, "-m", "local.run"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    made = Served(port)
-    for _ in range(_START_SECONDS * 10):
-        try:
-            made.ask("GET", "/api/health")
-            break
-        except ConnectionRefusedError:
-            assert process.poll() is None, process.communicate()[0]
-            time.sleep(0.1)
-    yield made
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
-    assert "Dialtone is ready" in output
-    assert "Traceback" not in output
-    assert process.returncode == 0
 
 
 @pytest.mark.engine

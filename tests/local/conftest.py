@@ -1,0 +1,47 @@
+"""The served system: what `make run` starts, on a free port."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.local.served import Served
+
+_START_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def served(request: pytest.FixtureRequest, engine: str) -> Iterator[Served]:
+    """Start the server as the README says, on a free port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "PORT": str(port)}
+    if request.config.getoption("--engine"):
+        environment["DYNAMODB_ENDPOINT"] = engine
+    process = subprocess.Popen(
+        [sys.executable, "-m", "local.run"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    made = Served(port)
+    for _ in range(_START_SECONDS * 10):
+        try:
+            made.ask("GET", "/api/health")
+            break
+        except ConnectionRefusedError:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.1)
+    yield made
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert "Dialtone is ready" in output
+    assert "Traceback" not in output
+    assert process.returncode == 0
