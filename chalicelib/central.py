@@ -69,7 +69,8 @@ def new_code(devices_url: str, lifetime: Lifetime) -> Drawn:
             told = json.loads(answer.read(_MAX_ANSWER_BYTES))
         return _drawn(told["code"], told["expires_at"])
     except HTTPError as error:
-        raise _refused(error) from None
+        with error:  # it is also the open answer
+            raise _refused(error) from None
     except (URLError, OSError, HTTPException) as error:
         raise CentralUnavailableError(type(error).__name__) from None
     except (ValueError, KeyError, TypeError):

@@ -43,20 +43,20 @@ def seed(now: datetime) -> None:
     """Write the demo domains, categories, people, firmware and jobs; once is enough."""
     if domains.find(DOMAIN) is not None:
         return
+    places = Transaction()
     for name, password, apps in (
         (DOMAIN, "dialtone", ["phone"]),
         (INSTANCE_DOMAIN, "platform", []),
     ):
         sealed = vault.seal(password, f"websocket password {name}")
-        write_domain(domains.Domain(name, phone_apps=apps, sealed_websocket_password=sealed))
+        domain = domains.Domain(name, phone_apps=apps, sealed_websocket_password=sealed)
+        add_domain(places, domain)
     for name in ("Office", "Reception"):
-        write_category(DOMAIN, name, provisioning=True, device_types=["PHONE"])
-    write_category(DOMAIN, "Gateways", provisioning=False, device_types=[])
-    firmware = Transaction()
-    domains.put_firmware(firmware, DOMAIN, FIRMWARE)
-    firmware.commit()
-    for person in PEOPLE:
-        users.put(users.User(person.domain, person.sip, name=person.name))
+        add_category(places, DOMAIN, name, provisioning=True, device_types=["PHONE"])
+    add_category(places, DOMAIN, "Gateways", provisioning=False, device_types=[])
+    domains.put_firmware(places, DOMAIN, FIRMWARE)
+    places.commit()
+    users.put_all(users.User(person.domain, person.sip, name=person.name) for person in PEOPLE)
     made: tuple[tuple[str, Mapping[str, Any]], ...] = (
         (SOFTWARE, FIRMWARE),
         ("update-client", {"poll_minutes": POLL_MINUTES}),
@@ -67,17 +67,16 @@ def seed(now: datetime) -> None:
         jobs.put(Job(new_id(at), DOMAIN, "Office", job_type, parameters, at, "admin"))
 
 
-def write_domain(domain: domains.Domain) -> None:
-    """Write a new domain."""
-    transaction = Transaction()
-    domains.create(transaction, replace(domain, number=domains.new_number()))
-    transaction.commit()
+def add_domain(write: Transaction, domain: domains.Domain) -> None:
+    """Add a new domain to a transaction."""
+    domains.create(write, replace(domain, number=domains.new_number()))
 
 
-def write_category(domain: str, name: str, *, provisioning: bool, device_types: list[str]) -> None:
-    """Write a new category."""
+def add_category(
+    write: Transaction, domain: str, name: str, *, provisioning: bool, device_types: list[str]
+) -> None:
+    """Add a new category to a transaction."""
     number = domains.new_number()
-    category = domains.Category(domain, name, number, provisioning, device_types)
-    transaction = Transaction()
-    domains.put_category(transaction, category, None)
-    transaction.commit()
+    domains.put_category(
+        write, domains.Category(domain, name, number, provisioning, device_types), None
+    )

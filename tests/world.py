@@ -52,8 +52,10 @@ def platform(now: datetime = NOW) -> Asking:
 def seed(now: datetime = NOW) -> None:
     """Write the demo data, and a second domain with a category of its own."""
     demo.seed(now)
-    demo.write_domain(domains.Domain("other.example"))
-    demo.write_category("other.example", "Sales", provisioning=True, device_types=["PHONE"])
+    other = connection.Transaction()
+    demo.add_domain(other, domains.Domain("other.example"))
+    demo.add_category(other, "other.example", "Sales", provisioning=True, device_types=["PHONE"])
+    other.commit()
 
 
 def issue(sip: str = "user1", now: datetime = NOW, category: str = "Office") -> issuing.IssuedCode:

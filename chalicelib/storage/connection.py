@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from enum import Enum
 from functools import cache
 from typing import Any, Self, TypeVar
@@ -268,7 +268,6 @@ def can_be_there(hash_key: str, range_key: str = "-") -> bool:
     )
 
 
-@dataclass(frozen=True)
 class Refused(Exception):  # noqa: N818 - a situation that callers handle, not a defect
     """A transaction was refused by conditions; nothing was written.
 
@@ -276,7 +275,10 @@ class Refused(Exception):  # noqa: N818 - a situation that callers handle, not a
         items: name given to the write → the item as it is instead, or None if there is none.
     """
 
-    items: Mapping[str, dict[str, Any] | None]
+    def __init__(self, items: Mapping[str, dict[str, Any] | None]) -> None:
+        """Keep the items for whoever handles it; the text names the writes alone."""
+        super().__init__(f"refused: {', '.join(items)}")
+        self.items = items
 
 
 class Transaction:

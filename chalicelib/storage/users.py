@@ -3,6 +3,7 @@
 It must not decide what they may do.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pynamodb.attributes import BooleanAttribute, UnicodeAttribute
@@ -82,6 +83,8 @@ def put_new(user: User) -> None:
             raise
 
 
-def put(user: User) -> None:
-    """Write a user."""
-    UserItem.of(user).save()
+def put_all(users: Iterable[User]) -> None:
+    """Write users, over what is there of them."""
+    with UserItem.batch_write() as batch:
+        for user in users:
+            batch.save(UserItem.of(user))

@@ -31,7 +31,7 @@ def test_a_person_becomes_a_user_at_first_sign_in() -> None:
     told = users.profile(newcomer)
     assert (told.sip, told.name, told.may_add_phones) == ("zoe", "Zoe", True)
     assert told.roles == ("users-admin",)
-    user_table.put(user_table.User("example.com", "zoe", name="Zoe Z.", may_add_phones=False))
+    user_table.put_all([user_table.User("example.com", "zoe", name="Zoe Z.", may_add_phones=False)])
     assert not users.profile(newcomer).may_add_phones
     user_table.put_new(user_table.User("example.com", "zoe", name="Again"))
     assert user_table.UserItem.get("example.com", "zoe").name == "Zoe Z."
@@ -61,7 +61,7 @@ def test_the_domain_and_the_user_decide_who_may_add_phones() -> None:
     off.commit()
     with pytest.raises(NotAllowedError):
         world.issue()
-    user_table.put(user_table.User("example.com", "user1", may_add_phones=True))
+    user_table.put_all([user_table.User("example.com", "user1", may_add_phones=True)])
     assert world.issue().code.owner == "user1"
 
 

@@ -66,7 +66,7 @@ def test_a_refused_condition_beside_a_conflict_is_a_refusal(
 
 def test_a_refusal_names_its_writes_whatever_their_order() -> None:
     """PynamoDB regroups a transaction's items; the names do not care."""
-    users.put(users.User("d", "old", name="Old"))
+    users.put_all([users.User("d", "old", name="Old")])
     transaction = connection.Transaction()
     transaction.update("update", users.UserItem("d", "x"), [users.UserItem.name.set("X")])
     transaction.put("put", users.UserItem("d", "old"), users.UserItem.sip.does_not_exist())
@@ -83,7 +83,7 @@ def test_a_refusal_names_its_writes_whatever_their_order() -> None:
 def test_keys_that_were_not_processed_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """DynamoDB may answer a part; forever a part is a store that is not available."""
     for n in range(3):
-        users.put(users.User("d", f"user{n}"))
+        users.put_all([users.User("d", f"user{n}")])
     real, parts = connection.call, []
 
     def partly(operation: str, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - DynamoDB's JSON
