@@ -5,10 +5,12 @@ from datetime import timedelta
 import pytest
 
 from chalicelib.core.codes import read_entry
-from chalicelib.roles import devices, provisioning
+from chalicelib.core.devices import Facts
+from chalicelib.roles import devices, provisioning, updates
 from tests import world
 from tests.conftest import NOW
 from tests.roles.test_devices import done_facts
+from tests.roles.test_updates import CONFIGURATION
 
 pytestmark = pytest.mark.usefixtures("table_names")
 WRITES = {"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchWriteItem"}
@@ -83,10 +85,29 @@ def test_an_idle_poll() -> None:
     token = world.redeem(world.issue().digits).token
     facts = done_facts()
 
+    _assert_idle(token, facts)
+
+
+def test_an_idle_poll_with_a_job_of_every_type() -> None:
+    """For the category and for every one: still all jobs in one read."""
+    for minutes, category in enumerate(("Office", "*"), 1):
+        asking = world.admin(NOW + timedelta(minutes=minutes))
+        updates.make_software_job(asking, world.DOMAIN, category)
+        for job_type, parameters in CONFIGURATION.items():
+            updates.make_configuration_job(asking, world.DOMAIN, category, job_type, parameters)
+    registration = world.redeem(world.issue().digits)
+    assert len(registration.plan.jobs) == 1 + len(CONFIGURATION)
+    _assert_idle(registration.token, done_facts())
+
+
+def _assert_idle(token: str, facts: Facts) -> None:
+    """Let a phone poll that has nothing to do."""
+
     def poll(seconds: int) -> list[str]:
         with world.calls() as made:
             now = NOW + timedelta(seconds=seconds)
-            devices.update_script(world.visit(None, token=token, facts=facts), now)
+            script = devices.update_script(world.visit(None, token=token, facts=facts), now)
+        assert script == "# dialtone: nothing to do\r\n"
         return made
 
     assert len(poll(60)) == 3

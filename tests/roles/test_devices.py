@@ -96,6 +96,16 @@ def test_a_phone_that_never_finishes_is_stuck_after_three_polls() -> None:
     assert device().stuck_since(NOW + timedelta(seconds=60)) is None
 
 
+def test_a_phone_that_never_comes_back_is_stuck_too() -> None:
+    """Three polls after it registered, and not before; its return heals it."""
+    token = world.redeem(world.issue().digits).token
+    stuck_at = NOW + timedelta(seconds=STUCK_SECONDS)
+    assert device().stuck_since(stuck_at) is None
+    assert device().stuck_since(stuck_at + timedelta(seconds=1)) == stuck_at
+    poll(token, done_facts(), seconds=STUCK_SECONDS + 60)
+    assert device().stuck_since(stuck_at + timedelta(days=30)) is None
+
+
 def test_a_valid_token_wins_and_a_code_beside_it_is_not_charged() -> None:
     """The code that a phone still sends is ignored once it has its token."""
     first = world.issue()

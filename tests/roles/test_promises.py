@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chalicelib.core.codes import State
+from chalicelib.core.codes import Lifetime, State
 from chalicelib.core.devices import State as DeviceState
 from chalicelib.core.errors import (
     CodeNotRedeemableError,
     DeviceElsewhereError,
     LimitReachedError,
+    NotSignedInError,
     Refusal,
 )
 from chalicelib.core.rate_limits import LimitName
-from chalicelib.roles import devices, registrations, users
+from chalicelib.roles import devices, domains, installations, registrations, updates, users
 from chalicelib.storage import audit, codes, connection
 from chalicelib.storage import devices as device_table
+from chalicelib.storage import domains as domain_table
 from local import demo
 from tests import world
 from tests.conftest import NOW
@@ -322,9 +324,7 @@ def test_promise_12_a_dump_of_the_tables_redeems_nothing_and_logs_in_nowhere(
     """No code or token can be read in any item, nor guessed from a hash without a key."""
     pending, redeemed = world.issue(), world.issue()
     token = world.redeem(redeemed.digits).token
-    dump = "\n".join(
-        str(item) for name in table_names.values() for item in client.scan(TableName=name)["Items"]
-    )
+    dump = world.dump(client, table_names)
     for secret in (pending.digits, redeemed.digits, token):
         assert secret not in dump
     plain = hashlib.sha256(pending.digits.encode()).hexdigest()
@@ -338,6 +338,44 @@ def test_promise_12_a_dump_of_the_tables_redeems_nothing_and_logs_in_nowhere(
     script = devices.update_script(world.visit(None, token=device.token_hash), NOW)
     assert demo.EXPERT_LINES[0] not in script
     assert device.state is DeviceState.REGISTERED
+
+
+def test_promise_12_a_dump_holds_nothing_that_administrators_set_in_secret(
+    client: "DynamoDBClient",
+    table_names: dict[str, str],
+) -> None:
+    """Neither token nor password nor key, old or new, in clear or as a hash without a key."""
+    office, platform = world.admin(), world.platform()
+    secrets = ["the first security token", "the second security token", "a websocket password"]
+    for token in secrets[:2]:
+        domains.set_token(office, world.DOMAIN, "Office", token, None)
+    domains.change(office, world.DOMAIN, {"websocket_password": secrets[2]})
+    password = {"password": "pass of a phone"}
+    updates.make_configuration_job(office, world.DOMAIN, "*", "admin-password", password)
+    made = installations.create(platform, "Foreign Ltd")
+    foreign = installations.issue_code(made.key, "https://f.example", Lifetime.USER, NOW)
+    registration = world.admit(world.claiming(secrets[1]))
+    _attempt_claim("a wrong security token")
+    secrets += [password["password"], foreign.digits, "a wrong security token"]
+    dump = world.dump(client, table_names)
+    for secret in (*secrets, made.key.partition(".")[2], registration.token):
+        assert secret not in dump
+    for guessable in secrets:
+        assert hashlib.sha256(guessable.encode()).hexdigest() not in dump
+    kept = domain_table.find_token(world.DOMAIN)
+    assert kept is not None
+    for fake in (kept.sealed_token, kept.sealed_old_token):
+        assert isinstance(_attempt_claim(fake), CodeNotRedeemableError)
+    fake = f"{made.installation.installation_id}.{made.installation.key_hash}"
+    with pytest.raises(NotSignedInError):
+        installations.issue_code(fake, "https://f.example", Lifetime.USER, NOW)
+
+
+def _attempt_claim(token: str) -> Any:  # noqa: ANN401 - an outcome
+    try:
+        return world.admit(world.claiming(token, "0090330000bb"))
+    except (CodeNotRedeemableError, DeviceElsewhereError) as error:
+        return error
 
 
 def test_forty_parallel_wrong_codes_from_one_source_look_up_ten() -> None:

@@ -70,6 +70,60 @@ def test_secrets_come_by_arn_from_secrets_manager(monkeypatch: pytest.MonkeyPatc
         vault.fingerprints("123456789012")
 
 
+def test_drawn_tokens_have_256_bits_and_are_never_alike() -> None:
+    """URL-safe, so that they stand in a script and a header as they are."""
+    drawn = {vault.new_token() for _ in range(200)}
+    assert len(drawn) == 200
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{43}", token) for token in drawn)
+
+
+def test_secrets_are_compared_whole() -> None:
+    """Any text, umlauts included."""
+    assert vault.is_same("größer", "größer")
+    assert not vault.is_same("größer", "grösser")
+    assert not vault.is_same("abc", "abcd")
+    assert not vault.is_same("", "a")
+
+
+def test_a_mark_names_a_secret_without_telling_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for the same, another for another, and none without the key."""
+    mark = vault.mark("a secret")
+    assert re.fullmatch(r"[0-9a-f]{32}", mark)
+    assert (vault.mark("a secret"), vault.mark("a secreT") == mark) == (mark, False)
+    monkeypatch.setattr(vault, "_keys", lambda _: {"current": "1", "1": "another"})
+    assert vault.mark("a secret") != mark
+
+
+def test_a_sealed_value_opens_under_the_key_that_sealed_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a rotation, too; each seal is another, and none opens when it was changed."""
+    from cryptography.exceptions import InvalidTag
+
+    first, second = vault.seal("plain", "purpose"), vault.seal("plain", "purpose")
+    assert first != second
+    keys = {"current": "2", "1": "vault key of the tests", "2": "another"}
+    monkeypatch.setattr(vault, "_keys", lambda _: keys)
+    assert vault.unseal(first, "purpose") == "plain"
+    assert vault.seal("plain", "purpose").startswith("2.")
+    with pytest.raises(InvalidTag):
+        vault.unseal(first.replace("1.", "2.", 1), "purpose")
+
+
+def test_our_key_at_a_foreign_central_service_comes_by_arn_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The current one; where there is none, the error names it."""
+
+    class Provider:
+        def get(self, arn: str, **_: Any) -> str:  # noqa: ANN401 - Powertools' signature
+            return json.dumps({"current": "2", "1": "old", "2": f"key of {arn}"})
+
+    with pytest.raises(StoreUnavailableError):
+        vault.central_key()
+    use(replace(settings.current(), central_key_secret="arn:central"), monkeypatch)
+    monkeypatch.setattr(vault, "_provider", cache(Provider))
+    assert vault.central_key() == "key of arn:central"
+
+
 def test_the_provider_is_powertools_own() -> None:
     """It caches, so that a secret is not fetched for each phone."""
     from aws_lambda_powertools.utilities.parameters import SecretsProvider
