@@ -73,7 +73,7 @@ def new_code(devices_url: str, lifetime: Lifetime) -> Drawn:
             raise _refused(error) from None
     except (URLError, OSError, HTTPException) as error:
         raise CentralUnavailableError(type(error).__name__) from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise CentralUnavailableError("an answer other than agreed") from None
 
 
@@ -81,7 +81,10 @@ def _drawn(code: object, expires_at: str) -> Drawn:
     entry = read_entry(code) if isinstance(code, str) else None
     if entry is None or entry.digits is None:
         raise ValueError("no code")
-    return Drawn(entry.digits, datetime.fromisoformat(expires_at).astimezone(UTC))
+    end = datetime.fromisoformat(expires_at)
+    if end.tzinfo is None:
+        raise ValueError("a time without its zone")
+    return Drawn(entry.digits, end.astimezone(UTC))
 
 
 def _refused(error: HTTPError) -> CentralUnavailableError:

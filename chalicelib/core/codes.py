@@ -95,6 +95,7 @@ class Code:
         fingerprint: keyed hash of the digits, the key of its item.
         code_id: ULID, the public handle.
         state: as stored; `state_at` says what it is at a time.
+        domain, category: what it assigns, empty for a code of a foreign installation.
         owner: sip of the user it was issued for, empty for none.
         rollout_id: the rollout it belongs to, empty for none.
         devices_url: where the central service sends the phone.

@@ -115,6 +115,13 @@ def test_our_own_end_counts_where_theirs_is_later(configure: Callable[[str], Non
         (201, {}, b'{"code": 5, "expires_at": "2026-11-24T12:00:00Z"}', "other than agreed"),
         (201, {}, b'{"code": "012345678901", "expires_at": "later"}', "other than agreed"),
         (201, {}, b'{"code": "012345678901"}', "other than agreed"),
+        (201, {}, b"[" * 9_000, "other than agreed"),
+        (
+            201,
+            {},
+            b'{"code": "012345678901", "expires_at": "2026-11-24T12:00"}',
+            "other than agreed",
+        ),
         (201, {}, b'{"code": "012345678901", "expires_at": 5}', "other than agreed"),
     ],
 )
