@@ -3,6 +3,8 @@
 It must not talk to a phone: what is changed here reaches it with its next poll.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -118,10 +120,8 @@ def release(asking: "Asking", domain: str, hw_id: str) -> None:
         ConflictError: it changed hands at this moment.
     """
     device = show(asking, domain, hw_id)
-    try:
+    with _changing_hands():
         redemptions.release(device, asking.entry("device released", hw_id, domain=domain))
-    except Refused:
-        raise ConflictError(_CHANGED_HANDS) from None
     observability.count("DeviceReleased")
 
 
@@ -134,10 +134,8 @@ def remove(asking: "Asking", domain: str, hw_id: str) -> None:
         ConflictError: it changed hands at this moment.
     """
     device = show(asking, domain, hw_id)
-    try:
+    with _changing_hands():
         redemptions.remove(device, asking.entry("device removed", hw_id, domain=domain))
-    except Refused:
-        raise ConflictError(_CHANGED_HANDS) from None
 
 
 def put_in_place(asking: "Asking", domain: str, hw_id: str, new_hw_id: str) -> Replacement:
@@ -187,13 +185,20 @@ def put_in_place(asking: "Asking", domain: str, hw_id: str, new_hw_id: str) -> R
         entry = asking.entry("device replaced", hw_id, domain=domain, detail=f"by {new_hw_id}")
         audit.add(write, entry)
 
+    with _changing_hands():
+        if not is_here:
+            return Replacement(device, _issue(asking, device, swap))
+        transaction = Transaction()
+        swap(transaction)
+        transaction.commit()
+    return Replacement(device, None)
+
+
+@contextmanager
+def _changing_hands() -> Iterator[None]:
+    """Tell whoever is beaten by somebody else."""
     try:
-        if is_here:
-            transaction = Transaction()
-            swap(transaction)
-            transaction.commit()
-            return Replacement(device, None)
-        return Replacement(device, _issue(asking, device, swap))
+        yield
     except Refused:
         raise ConflictError(_CHANGED_HANDS) from None
 

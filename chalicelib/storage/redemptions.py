@@ -3,7 +3,7 @@
 It must not decide whether the redemption is allowed (core/codes.py, core/devices.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from chalicelib.core.codes import Code
@@ -88,11 +88,7 @@ def release(device: Device, entry: audit.Entry) -> None:
         Refused: it has changed hands since it was read.
         StoreUnavailableError: throttled, unreachable or in conflict for too long.
     """
-    transaction = Transaction()
-    drop(transaction, device)
-    devices.release(transaction, device)
-    audit.add(transaction, entry)
-    transaction.commit()
+    _end(device, entry, devices.release)
 
 
 def remove(device: Device, entry: audit.Entry) -> None:
@@ -102,9 +98,13 @@ def remove(device: Device, entry: audit.Entry) -> None:
         Refused: it has changed hands since it was read.
         StoreUnavailableError: throttled, unreachable or in conflict for too long.
     """
+    _end(device, entry, devices.remove)
+
+
+def _end(device: Device, entry: audit.Entry, end: Callable[[Transaction, Device], None]) -> None:
     transaction = Transaction()
     drop(transaction, device)
-    devices.remove(transaction, device)
+    end(transaction, device)
     audit.add(transaction, entry)
     transaction.commit()
 
