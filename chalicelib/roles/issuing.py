@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from chalicelib import central, observability, settings
 from chalicelib.core.codes import Code, Lifetime, State
-from chalicelib.core.errors import StoreUnavailableError
+from chalicelib.core.errors import CentralUnavailableError, StoreUnavailableError
 from chalicelib.storage import codes, holdings, vault
 from chalicelib.storage.connection import Refused, Transaction
 from chalicelib.storage.ids import new_id
@@ -97,4 +97,6 @@ def _draw(order: Order, now: datetime) -> tuple[str, datetime]:
     if not (settings.current().central_url and order.domain):
         return vault.new_code(), expires_at
     drawn = central.new_code(order.devices_url, order.lifetime)
+    if drawn.expires_at <= now:
+        raise CentralUnavailableError("a code that has expired already")
     return drawn.digits, min(expires_at, drawn.expires_at)

@@ -101,6 +101,16 @@ def test_our_own_end_counts_where_theirs_is_later(configure: Callable[[str], Non
         assert world.issue().code.expires_at == NOW + timedelta(seconds=600)
 
 
+def test_a_code_that_has_expired_already_is_none(configure: Callable[[str], None]) -> None:
+    """Clocks that disagree are said, and nobody is handed a dead code."""
+    body = {"code": DIGITS, "expires_at": NOW.isoformat()}
+    with foreign(lambda _: (201, {}, json.dumps(body).encode())) as (url, _):
+        configure(url)
+        with pytest.raises(CentralUnavailableError, match="expired already"):
+            world.issue()
+    assert users.list_codes(world.person(), 10, None) == ([], None)
+
+
 @pytest.mark.parametrize(
     ("status", "headers", "body", "what"),
     [
