@@ -8,7 +8,7 @@ import json
 import threading
 import urllib.request
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
@@ -26,6 +26,8 @@ REFETCH_SECONDS = 30
 MAX_TOKEN_LENGTH = 8192
 _FETCH_SECONDS = 3
 _MAX_KEYS_BYTES = 1_000_000
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+"""No clock shows more; a token may say that it ends later."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Person:
         sub: the issuer's own id.
         sip: the user's name in the domain.
         roles: of `users-admin`, `devices-admin`, `platform-admin`.
+        signed_in_until: when the token ends.
     """
 
     sub: str
@@ -43,6 +46,7 @@ class Person:
     name: str
     domain: str
     roles: frozenset[str]
+    signed_in_until: datetime | None = None
 
 
 def check(token: str, now: datetime) -> Person:
@@ -80,7 +84,7 @@ def check(token: str, now: datetime) -> Person:
                 "verify_nbf": False,
             },
         )
-    except jwt.PyJWTError as error:
+    except (jwt.PyJWTError, RecursionError) as error:
         raise NotSignedInError(type(error).__name__) from None
     _check_times(claims, now)
     _check_kind(header, claims, used.audience)
@@ -126,6 +130,7 @@ def _person(claims: dict[str, Any], used: settings.Settings) -> Person:
         name=str(claims.get("name", sip)),
         domain=domain,
         roles=frozenset(str(role) for role in named),
+        signed_in_until=datetime.fromtimestamp(min(claims["exp"], _LATEST), UTC),
     )
 
 

@@ -21,6 +21,8 @@ TABLES = (
     "sightings",
     "limits",
     "installations",
+    "connections",
+    "notifications",
 )
 """The tables that the code of this deployment uses, by concept."""
 
@@ -37,6 +39,9 @@ def _default_limits() -> Mapping[LimitName, Limit]:
         LimitName.TOKENS: Limit(LimitName.TOKENS, burst=10, interval_ms=60_000),
         LimitName.SAME_TOKEN: Limit(LimitName.SAME_TOKEN, burst=1, interval_ms=600_000),
         LimitName.FOREIGN_CODES: Limit(LimitName.FOREIGN_CODES, burst=20_000, interval_ms=4_000),
+        LimitName.LOGINS: Limit(LimitName.LOGINS, burst=10, interval_ms=60_000),
+        LimitName.DOMAIN_LOGINS: Limit(LimitName.DOMAIN_LOGINS, burst=100, interval_ms=6_000),
+        LimitName.MESSAGES: Limit(LimitName.MESSAGES, burst=1_000, interval_ms=20),
     }
 
 
@@ -49,6 +54,9 @@ class Settings:
         limits: name → limit (`GUESSES_BURST`, `GUESSES_INTERVAL_SECONDS` …).
         dynamodb_endpoint: another engine than AWS's, empty for AWS.
         public_url: our own base URL without a final slash, empty: as API Gateway names it.
+        websocket_url: where AppWebsocket clients and pages connect, `wss://…`.
+        websocket_endpoint: API Gateway's management API of these connections, `https://…`.
+        instance_domain: the domain whose AppWebsocket logins administer all domains, empty: none.
         code_key_secret, vault_key_secret: ARNs; empty: the keys are in `keys_file`.
         issuer, audience: whose ID tokens count, and for whom they must be made.
         sip_claim, domain_claim, roles_claim: names of the claims.
@@ -63,6 +71,9 @@ class Settings:
     limits: Mapping[LimitName, Limit] = field(default_factory=_default_limits)
     dynamodb_endpoint: str = ""
     public_url: str = ""
+    websocket_url: str = ""
+    websocket_endpoint: str = ""
+    instance_domain: str = ""
     code_key_secret: str = ""
     vault_key_secret: str = ""
     keys_file: str = ""
@@ -91,6 +102,9 @@ def read(environment: Mapping[str, str]) -> Settings:
         for name in (
             "dynamodb_endpoint",
             "public_url",
+            "websocket_url",
+            "websocket_endpoint",
+            "instance_domain",
             "code_key_secret",
             "vault_key_secret",
             "keys_file",
@@ -105,7 +119,10 @@ def read(environment: Mapping[str, str]) -> Settings:
         )
         if environment.get(name.upper())
     }
-    for name in ("public_url", "central_url"):
+    # events of websockets name another API than the one that phones come to, so there the template
+    # tells what an HTTP request would
+    texts.setdefault("public_url", environment.get("DEFAULT_PUBLIC_URL", ""))
+    for name in ("public_url", "central_url", "websocket_endpoint"):
         if name in texts:
             texts[name] = texts[name].rstrip("/")
     return Settings(

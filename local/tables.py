@@ -70,21 +70,29 @@ def create(
     names = {}
     for concept, properties in definitions().items():
         names[concept] = (given or {}).get(concept, f"{prefix}{concept}")
-        wanted: dict[str, Any] = {
-            name: properties[name] for name in _CREATED_AS_DEFINED if name in properties
-        }
-        if "StreamSpecification" in properties:
-            wanted["StreamSpecification"] = {
-                "StreamEnabled": True,
-                **properties["StreamSpecification"],
-            }
         try:
-            client.create_table(TableName=names[concept], **wanted)
+            create_one(client, names[concept], properties)
         except client.exceptions.ResourceInUseException:
             continue
-        if "TimeToLiveSpecification" in properties:
-            client.update_time_to_live(
-                TableName=names[concept],
-                TimeToLiveSpecification=properties["TimeToLiveSpecification"],
-            )
     return names
+
+
+def create_one(client: "DynamoDBClient", name: str, properties: Mapping[str, Any]) -> None:
+    """Create a table.
+
+    Args:
+        properties: as `definitions` tells them.
+
+    Raises:
+        ResourceInUseException: it is there already.
+    """
+    wanted: dict[str, Any] = {
+        member: properties[member] for member in _CREATED_AS_DEFINED if member in properties
+    }
+    if "StreamSpecification" in properties:
+        wanted["StreamSpecification"] = {"StreamEnabled": True, **properties["StreamSpecification"]}
+    client.create_table(TableName=name, **wanted)
+    if "TimeToLiveSpecification" in properties:
+        client.update_time_to_live(
+            TableName=name, TimeToLiveSpecification=properties["TimeToLiveSpecification"]
+        )

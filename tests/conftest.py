@@ -1,6 +1,5 @@
 """What every test can ask for: an engine, tables of its own, and the settings that lead there."""
 
-import itertools
 import json
 import os
 import subprocess
@@ -11,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
@@ -27,11 +26,13 @@ from local.serve import forget
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+    from tests.wires import Wires
+
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 KEYS = {name: {"current": "1", "1": f"{name} key of the tests"} for name in ("code", "vault")}
 _START_SECONDS = 30
 
-_prefixes = itertools.count()
+_BATCH = 25
 
 # A busy machine is no defect; nothing here is decided by the clock of the machine.
 hypothesis.settings.register_profile("dialtone", deadline=None)
@@ -97,29 +98,77 @@ def client(engine: str) -> "DynamoDBClient":
     return Session().create_client("dynamodb", endpoint_url=engine)  # type: ignore[no-any-return]
 
 
-@pytest.fixture
-def table_names(
-    engine: str, client: "DynamoDBClient", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[dict[str, str]]:
-    """Make empty tables for one test, and let the service find them; they go with the test."""
-    names = tables.create(client, f"t{os.getpid()}-{next(_prefixes)}-")
-    keys = tmp_path / "keys.json"
-    keys.write_text(json.dumps(KEYS))
-    used = replace(
-        settings.Settings(),
-        tables={concept: names[concept] for concept in settings.TABLES},
-        dynamodb_endpoint=engine,
-        keys_file=str(keys),
-        emit_metrics=False,
-    )
-    use(used, monkeypatch)
+@pytest.fixture(scope="session")
+def kept_tables(engine: str, client: "DynamoDBClient") -> Iterator[dict[str, str]]:
+    """Make the tables once a process: making them costs more than most tests."""
+    assert engine
+    names = tables.create(client, f"t{os.getpid()}-")
     yield names
     for name in names.values():
         client.delete_table(TableName=name)
 
 
+@pytest.fixture
+def table_names(
+    engine: str,
+    client: "DynamoDBClient",
+    kept_tables: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[dict[str, str]]:
+    """Give a test empty tables of its own, and let the service find them."""
+    keys = tmp_path / "keys.json"
+    keys.write_text(json.dumps(KEYS))
+    used = replace(
+        settings.Settings(),
+        tables={concept: kept_tables[concept] for concept in settings.TABLES},
+        dynamodb_endpoint=engine,
+        keys_file=str(keys),
+        emit_metrics=False,
+    )
+    use(used, monkeypatch)
+    yield kept_tables
+    for concept, properties in tables.definitions().items():
+        if "StreamSpecification" in properties:
+            # moto never forgets what was in a stream, and copies it with every transaction
+            client.delete_table(TableName=kept_tables[concept])
+            tables.create_one(client, kept_tables[concept], properties)
+            continue
+        _empty(
+            client, kept_tables[concept], [key["AttributeName"] for key in properties["KeySchema"]]
+        )
+
+
+def _empty(client: "DynamoDBClient", name: str, keys: list[str]) -> None:
+    for page in client.get_paginator("scan").paginate(TableName=name):
+        wanted = [{key: item[key] for key in keys} for item in page["Items"]]
+        for start in range(0, len(wanted), _BATCH):
+            deletes: Any = [
+                {"DeleteRequest": {"Key": key}} for key in wanted[start : start + _BATCH]
+            ]
+            client.batch_write_item(RequestItems={name: deletes})
+
+
+_connected: list[object] = []
+"""Where the service's connection leads; it is kept as long as that does not change."""
+
+
 def use(used: settings.Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the service use these settings for the rest of a test."""
-    forget()
+    leads_to = [used.dynamodb_endpoint, dict(used.tables)]
+    with monkeypatch.context() as patch:
+        if _connected == leads_to:
+            patch.setattr(connection, "forget", lambda: None)
+        forget()
+    _connected[:] = leads_to
     monkeypatch.setattr(settings, "current", cache(lambda: used))
     monkeypatch.setattr(connection.SharedConnection, "pause", staticmethod(lambda _: None))
+
+
+@pytest.fixture
+def wires(table_names: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> "Wires":
+    """Let connections open, and let what is sent to them arrive."""
+    from tests.wires import Wires
+
+    assert table_names
+    return Wires(monkeypatch)

@@ -102,6 +102,9 @@ class Code:
         sealed_code: the digits under the vault key, dropped when redeemed.
         hw_id, redeemed_from: who redeemed it and from which source, empty while pending.
         reason: the last refusal that its owner should know of, empty for none.
+        asker: domain of the Users instance that asked for it or about it, empty for none; it
+            hears of the phone that redeems it.
+        asking_connection, asking_src: the connection and `src` that it asked with.
     """
 
     fingerprint: str
@@ -122,6 +125,9 @@ class Code:
     redeemed_from: str = ""
     hw_id: str = ""
     reason: str = ""
+    asker: str = ""
+    asking_connection: str = ""
+    asking_src: str = ""
 
     def state_at(self, now: datetime) -> State:
         """Tell the state at a time: pending ends at `expires_at`, deleted or not."""

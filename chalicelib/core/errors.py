@@ -12,7 +12,8 @@
     ├── DeviceElsewhereError       the device belongs to another domain or user
     ├── LimitReachedError          too many attempts: come back later
     └── StoreUnavailableError      the database or the vault is throttled or unreachable
-        └── CentralUnavailableError  the foreign central service does not answer as agreed
+        ├── CentralUnavailableError  the foreign central service does not answer as agreed
+        └── NotDeliveredError      a message could not be handed to a connection: try again
 
 It must not know HTTP, DynamoDB or the phone's script language.
 """
@@ -152,3 +153,7 @@ class StoreUnavailableError(DialtoneError):
 
 class CentralUnavailableError(StoreUnavailableError):
     """The foreign central service does not answer, or not as agreed; no code was issued."""
+
+
+class NotDeliveredError(StoreUnavailableError):
+    """A message could not be handed to a connection, which may still be there."""

@@ -19,6 +19,9 @@ class LimitName(StrEnum):
     TOKENS = "tokens"
     SAME_TOKEN = "same_token"  # noqa: S105 - a name
     FOREIGN_CODES = "foreign_codes"
+    LOGINS = "logins"
+    DOMAIN_LOGINS = "domain_logins"
+    MESSAGES = "messages"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from chalicelib.core.errors import (
     Refusal,
 )
 from chalicelib.roles import issuing
-from chalicelib.storage import audit, devices, domains, redemptions
+from chalicelib.storage import audit, devices, domains, notifications, redemptions
 from chalicelib.storage.connection import Refused, Transaction
 from chalicelib.storage.lists import Page
 
@@ -106,6 +106,8 @@ def change(
         return device
     if not devices.report(changed, device):
         raise ConflictError(_CHANGED_HANDS)
+    fact = notifications.Fact(domain, changed.user, hw_id=hw_id)
+    notifications.note_fact(fact, asking.now)
     moved = f"moved to {changed.category}" if changed.category != device.category else "renamed"
     audit.note(asking.entry("device changed", hw_id, domain=domain, detail=moved))
     return changed
@@ -175,13 +177,13 @@ def put_in_place(asking: "Asking", domain: str, hw_id: str, new_hw_id: str) -> R
 
     def swap(write: Transaction) -> None:
         devices.release(write, old)
-        redemptions.drop(write, old)
+        redemptions.drop(write, old, asking.now)
         if is_here:
-            redemptions.assign(write, device, seen)
+            redemptions.assign(write, device, seen, asking.now)
         else:
             devices.assign(write, device, seen)
             if seen is not None:
-                redemptions.drop(write, seen)
+                redemptions.drop(write, seen, asking.now)
         entry = asking.entry("device replaced", hw_id, domain=domain, detail=f"by {new_hw_id}")
         audit.add(write, entry)
 

@@ -18,6 +18,7 @@ from chalicelib.core.errors import (
     DeviceElsewhereError,
     NotFoundError,
     NotSignedInError,
+    StoreUnavailableError,
 )
 from chalicelib.loading import on_use
 from chalicelib.storage import devices, vault
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
     from chalicelib.core.auto_provisioning import Claim
     from chalicelib.roles import registrations, updates
     from chalicelib.roles.registrations import Registration
+    from chalicelib.storage import notifications
 else:
     # an idle poll registers nothing and unseals nothing
     registrations = on_use("chalicelib.roles.registrations")
     updates = on_use("chalicelib.roles.updates")
+    notifications = on_use("chalicelib.storage.notifications")
 
 SEEN_SECONDS = 600
 """How old `last_seen_at` may get before a poll that changed nothing writes it again."""
@@ -254,4 +257,16 @@ def _keep(reported: Device, device: Device, now: datetime) -> bool:
     is_recent = last is not None and now - last < timedelta(seconds=SEEN_SECONDS)
     if reported == device and is_recent:
         return True
-    return devices.report(replace(reported, last_seen_at=now), device)
+    is_kept = devices.report(replace(reported, last_seen_at=now), device)
+    if is_kept and reported.state is not device.state:
+        _tell(reported, now)
+    return is_kept
+
+
+def _tell(device: Device, now: datetime) -> None:
+    """Let its user hear of it if that is possible now; a list read later shows it anyway."""
+    try:
+        fact = notifications.Fact(device.domain, device.user, hw_id=device.hw_id)
+        notifications.note_fact(fact, now)
+    except StoreUnavailableError as error:
+        observability.logger().warning("state not told", extra={"why": error.what})

@@ -143,14 +143,14 @@ def delete(asking: "Asking", domain: str) -> None:
         InUseError: it has devices, categories or jobs.
     """
     asking.demand_platform_admin()
-    show(asking, domain)
+    known = show(asking, domain)
     _demand_unused(
         devices=devices.count_in(domain),
         categories=len(domains.categories(domain)),
         jobs=len(jobs.find_of_category(domain, EVERY_CATEGORY)),
     )
     transaction = Transaction()
-    domains.delete(transaction, domain)
+    domains.delete(transaction, known)
     audit.add(transaction, asking.entry("domain deleted", domain, domain=domain))
     try:
         transaction.commit()

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from chalicelib import central, observability, settings
 from chalicelib.core.codes import Code, Lifetime, State
 from chalicelib.core.errors import CentralUnavailableError, StoreUnavailableError
-from chalicelib.storage import codes, holdings, vault
+from chalicelib.storage import codes, holdings, notifications, vault
 from chalicelib.storage.connection import Refused, Transaction
 from chalicelib.storage.ids import new_id
 
@@ -25,6 +25,7 @@ class Order:
     Args:
         devices_url: where the central service sends the phone.
         domain, category, app, owner: empty for a code of a foreign installation.
+        asker, asking_connection, asking_src: the Users instance that hears of its phone.
     """
 
     lifetime: Lifetime
@@ -33,6 +34,9 @@ class Order:
     category: str = ""
     app: str = ""
     owner: str = ""
+    asker: str = ""
+    asking_connection: str = ""
+    asking_src: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,9 @@ def issue(
             app=order.app,
             lifetime=order.lifetime,
             owner=order.owner,
+            asker=order.asker,
+            asking_connection=order.asking_connection,
+            asking_src=order.asking_src,
             devices_url=order.devices_url,
             issued_at=now,
             expires_at=expires_at,
@@ -79,6 +86,8 @@ def issue(
         codes.issue(transaction, code, older, now)
         if code.owner:
             holdings.put_code(transaction, code)
+            fact = notifications.Fact(code.domain, code.owner, fingerprint)
+            notifications.add_fact(transaction, fact, now)
         also(transaction, code)
         try:
             transaction.commit()

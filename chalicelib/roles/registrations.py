@@ -90,7 +90,7 @@ def _redeem(found: guesses.Found, guess: guesses.Guess, visit: "Visit", now: dat
         device = _redeemed(code, seen, visit, now)
         entry = _entry("code redeemed", code.domain, code.code_id, visit, now)
         try:
-            redemptions.write(code, device, seen, entry, now)
+            redemptions.write(code, guess.entry.digits or "", device, seen, entry)
         except Refused as refused:
             found = guesses.Found(*redemptions.as_they_are(refused, code, seen))
             continue

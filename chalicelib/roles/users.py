@@ -22,6 +22,7 @@ from chalicelib.storage import (
     domains,
     holdings,
     limits,
+    notifications,
     redemptions,
     users,
 )
@@ -153,6 +154,8 @@ def revoke_code(asking: "Asking", code_id: str) -> None:
     if code.state is State.PENDING:
         transaction = Transaction()
         codes.revoke(transaction, code)
+        fact = notifications.Fact(code.domain, code.owner, code.fingerprint)
+        notifications.add_fact(transaction, fact, asking.now)
         audit.add(transaction, asking.entry("code revoked", code_id))
         try:
             transaction.commit()

@@ -35,6 +35,9 @@ class CodeItem(Item):
     redeemed_from = UnicodeAttribute(null=True)
     hw_id = UnicodeAttribute(null=True)
     reason = UnicodeAttribute(null=True)
+    asker = UnicodeAttribute(null=True)
+    asking_connection = UnicodeAttribute(null=True)
+    asking_src = UnicodeAttribute(null=True)
 
 
 def issue(write: Transaction, code: Code, older_fingerprints: Iterable[str], now: datetime) -> None:
@@ -51,7 +54,14 @@ def issue(write: Transaction, code: Code, older_fingerprints: Iterable[str], now
 
 
 def redeem(write: Transaction, code: Code, hw_id: str, source: str, now: datetime) -> None:
-    """Add the redemption to a transaction: once, and before `expires_at` by our clock."""
+    """Add the redemption to a transaction: once, and before `expires_at` by our clock.
+
+    Who is to hear of it must be as it was read, or somebody who asked meanwhile would never hear.
+    """
+    asking = CodeItem.asking_connection
+    is_asker_same = (
+        asking == code.asking_connection if code.asking_connection else asking.does_not_exist()
+    )
     write.update(
         "code",
         CodeItem(code.fingerprint),
@@ -66,7 +76,24 @@ def redeem(write: Transaction, code: Code, hw_id: str, source: str, now: datetim
         ],
         (CodeItem.state == State.PENDING)
         & (CodeItem.code_id == code.code_id)
-        & (CodeItem.expires_at > now),
+        & (CodeItem.expires_at > now)
+        & is_asker_same,
+    )
+
+
+def ask_about(write: Transaction, code: Code) -> None:
+    """Add to a transaction who is to hear of the phone that redeems a code, while it is open."""
+    write.update(
+        "code",
+        CodeItem(code.fingerprint),
+        [
+            CodeItem.asker.set(code.asker),
+            CodeItem.asking_connection.set(code.asking_connection),
+            CodeItem.asking_src.set(code.asking_src)
+            if code.asking_src
+            else CodeItem.asking_src.remove(),
+        ],
+        (CodeItem.state == State.PENDING) & (CodeItem.code_id == code.code_id),
     )
 
 

@@ -4,7 +4,7 @@ Numbers stand beside names, for AppWebsocket names things by number. It must not
 category may be used for, nor unseal anything.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -30,6 +30,7 @@ FIRMWARE = "firmware"
 _CATEGORY = "category#"
 _DIRECTORY = "#directory"
 _LISTED = "domain#"
+_NUMBERED = "number#"
 _COUNTER = "counter"
 MAX_CATEGORIES = 1_000
 
@@ -136,6 +137,18 @@ def find(domain: str) -> Domain | None:
     return _read(settings_key(domain), Domain)
 
 
+def find_all(names: Iterable[str]) -> list[Domain]:
+    """Read the settings of domains consistently, in no order; unknown ones are left out."""
+    keys = [settings_key(name) for name in names]
+    return [item.to(Domain) for item in batch_get((DomainItem, keys))[DomainItem]]
+
+
+def name_of(number: int) -> str:
+    """Tell which domain has a number, empty if none has; consistently."""
+    found = batch_get((DomainItem, [(_DIRECTORY, f"{_NUMBERED}{number}")]))[DomainItem]
+    return str(found[0].name) if found else ""
+
+
 def find_category(domain: str, name: str) -> Category | None:
     """Read a category consistently."""
     return _read(category_key(domain, name), Category)
@@ -199,14 +212,18 @@ def create(write: Transaction, domain: Domain) -> None:
     item.item = SETTINGS
     write.put("domain", item, DomainItem.item.does_not_exist())
     write.put("entry", DomainItem(_DIRECTORY, f"{_LISTED}{domain.domain}", number=domain.number))
+    by_number = DomainItem(_DIRECTORY, f"{_NUMBERED}{domain.number}", name=domain.domain)
+    write.put("entry by number", by_number)
 
 
-def delete(write: Transaction, domain: str) -> None:
-    """Add to a transaction that a domain goes, with its token, firmware and directory entry."""
-    write.delete("domain", DomainItem(*settings_key(domain)), DomainItem.item.exists())
-    write.delete("token", DomainItem(*token_key(domain)))
-    write.delete("firmware", DomainItem(domain, FIRMWARE))
-    write.delete("entry", DomainItem(_DIRECTORY, f"{_LISTED}{domain}"))
+def delete(write: Transaction, domain: Domain) -> None:
+    """Add to a transaction that a domain goes, with its token, firmware and directory entries."""
+    name = domain.domain
+    write.delete("domain", DomainItem(*settings_key(name)), DomainItem.item.exists())
+    write.delete("token", DomainItem(*token_key(name)))
+    write.delete("firmware", DomainItem(name, FIRMWARE))
+    write.delete("entry", DomainItem(_DIRECTORY, f"{_LISTED}{name}"))
+    write.delete("entry by number", DomainItem(_DIRECTORY, f"{_NUMBERED}{domain.number}"))
 
 
 def change(write: Transaction, domain: str, changes: Mapping[str, Any]) -> None:

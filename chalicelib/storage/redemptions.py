@@ -9,7 +9,7 @@ from datetime import datetime
 from chalicelib.core.codes import Code
 from chalicelib.core.devices import Device
 from chalicelib.core.errors import Refusal
-from chalicelib.storage import audit, codes, devices, holdings
+from chalicelib.storage import audit, codes, devices, holdings, notifications
 from chalicelib.storage.connection import Refused, Transaction, batch_get
 
 
@@ -30,12 +30,13 @@ def read(fingerprints: Sequence[str], hw_id: str) -> tuple[Code | None, Device |
     return code and code.to(Code), device and device.to(Device)
 
 
-def write(
-    code: Code, device: Device, seen: Device | None, entry: audit.Entry, now: datetime
-) -> None:
+def write(code: Code, digits: str, device: Device, seen: Device | None, entry: audit.Entry) -> None:
     """Redeem a code for a device, all or nothing.
 
+    With it, whoever asked for the code is to hear of the device.
+
     Args:
+        digits: of the code.
         device: as it shall be.
         seen: as it was when the rules allowed it, None if it was never seen.
 
@@ -44,8 +45,10 @@ def write(
         StoreUnavailableError: throttled, unreachable or in conflict for too long.
     """
     transaction = Transaction()
-    codes.redeem(transaction, code, device.hw_id, device.registered_from, now)
-    assign(transaction, device, seen)
+    codes.redeem(transaction, code, device.hw_id, device.registered_from, entry.at)
+    assign(transaction, device, seen, entry.at, code.fingerprint)
+    if code.asker:
+        notifications.add_pending(transaction, code, digits, device, entry.at)
     audit.add(transaction, entry)
     transaction.commit()
 
@@ -62,23 +65,27 @@ def admit(device: Device, seen: Device | None, entry: audit.Entry) -> None:
         StoreUnavailableError: throttled, unreachable or in conflict for too long.
     """
     transaction = Transaction()
-    assign(transaction, device, seen)
+    assign(transaction, device, seen, entry.at)
     audit.add(transaction, entry)
     transaction.commit()
 
 
-def assign(write: Transaction, device: Device, seen: Device | None) -> None:
+def assign(
+    write: Transaction, device: Device, seen: Device | None, now: datetime, fingerprint: str = ""
+) -> None:
     """Add to a transaction that a device is assigned, and whose list it leaves and joins.
 
     Args:
         device: as it shall be.
         seen: as it was, None if it was never seen.
+        fingerprint: of the code that does it, empty for none.
     """
     devices.assign(write, device, seen)
+    notifications.add_fact(write, _fact(device, fingerprint), now)
     if device.user:
         holdings.put_phone(write, device)
     if seen is not None and (seen.domain, seen.user) != (device.domain, device.user):
-        drop(write, seen)
+        drop(write, seen, now)
 
 
 def release(device: Device, entry: audit.Entry) -> None:
@@ -103,16 +110,21 @@ def remove(device: Device, entry: audit.Entry) -> None:
 
 def _end(device: Device, entry: audit.Entry, end: Callable[[Transaction, Device], None]) -> None:
     transaction = Transaction()
-    drop(transaction, device)
+    drop(transaction, device, entry.at)
     end(transaction, device)
     audit.add(transaction, entry)
     transaction.commit()
 
 
-def drop(write: Transaction, device: Device) -> None:
+def drop(write: Transaction, device: Device, now: datetime) -> None:
     """Add to a transaction that a device leaves its user's list."""
     if device.user:
         holdings.drop_phone(write, device)
+        notifications.add_fact(write, _fact(device), now)
+
+
+def _fact(device: Device, fingerprint: str = "") -> notifications.Fact:
+    return notifications.Fact(device.domain, device.user, fingerprint, device.hw_id)
 
 
 def refuse(code: Code, refusal: Refusal, entry: audit.Entry) -> None:
@@ -127,6 +139,8 @@ def refuse(code: Code, refusal: Refusal, entry: audit.Entry) -> None:
         return
     transaction = Transaction()
     codes.note_refusal(transaction, code, refusal)
+    fact = notifications.Fact(code.domain, code.owner, code.fingerprint)
+    notifications.add_fact(transaction, fact, entry.at)
     audit.add(transaction, entry)
     transaction.commit()
 

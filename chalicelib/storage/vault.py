@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chalicelib import settings
+from chalicelib.core.app_login import CHALLENGE_DIGITS
 from chalicelib.core.codes import DIGIT_COUNT
 from chalicelib.core.errors import StoreUnavailableError
 
@@ -82,6 +83,11 @@ def is_token(token: str, stored_hash: str) -> bool:
 def new_token() -> str:
     """Draw a secret of 256 bits, URL-safe: a domain's security token, an installation's key."""
     return secrets.token_urlsafe(32)
+
+
+def new_challenge() -> str:
+    """Draw what a login must be computed with: 16 digits, as the vendor's own."""
+    return f"{secrets.randbelow(10**CHALLENGE_DIGITS):0{CHALLENGE_DIGITS}d}"
 
 
 def central_key() -> str:

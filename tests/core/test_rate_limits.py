@@ -163,4 +163,7 @@ def test_the_names_of_limits_are_the_keys_of_their_buckets() -> None:
         "tokens",
         "same_token",
         "foreign_codes",
+        "logins",
+        "domain_logins",
+        "messages",
     ]

@@ -35,6 +35,15 @@ def test_a_good_token_is_a_person(caller: Caller) -> None:
     assert identity.check(words, now()).roles == {"users-admin", "platform-admin"}
 
 
+def test_a_token_tells_when_it_ends(caller: Caller) -> None:
+    """Whoever keeps a connection open must know; also if it ends after all calendars."""
+    soon = int(now().timestamp()) + 60
+    until = identity.check(caller.issuer.token("user1", now(), exp=soon), now()).signed_in_until
+    assert until == datetime.fromtimestamp(soon, UTC)
+    late = identity.check(caller.issuer.token("user1", now(), exp=10**18), now()).signed_in_until
+    assert late == datetime(9999, 1, 1, tzinfo=UTC)
+
+
 @pytest.mark.parametrize(
     "claims",
     [

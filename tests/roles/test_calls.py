@@ -110,7 +110,7 @@ def _assert_idle(token: str, facts: Facts) -> None:
         assert script == "# dialtone: nothing to do\r\n"
         return made
 
-    assert len(poll(60)) == 3
+    assert len(poll(60)) == 4  # its state has changed, and its user hears of that
     assert poll(120) == ["BatchGetItem", "BatchGetItem"]
     assert poll(659) == ["BatchGetItem", "BatchGetItem"]
     assert WRITES & set(poll(660))

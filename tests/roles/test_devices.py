@@ -383,3 +383,16 @@ def test_a_name_stays_with_its_owner_and_goes_with_a_release() -> None:
     assert register("user2", named, NOW + timedelta(days=1)) == "Dr Meier, ward 3"
     users.release_phone(world.asking("user2"), world.HW_ID)
     assert device().name == ""
+
+
+def test_a_poll_is_answered_although_its_user_cannot_be_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The state is kept; that a page hears of it at once is not worth a phone's script."""
+    made = world.redeem(world.issue().digits)
+    with faults.failing(monkeypatch, "PutItem", faults.timeout()) as left:
+        devices.update_script(world.visit(None, token=made.token), NOW)
+    assert left == []
+    known = device_table.find(world.HW_ID)
+    assert known is not None
+    assert known.state is State.UPDATING

@@ -9,12 +9,14 @@ from chalicelib import settings
 from chalicelib.storage import (  # noqa: F401 - every table's module is imported, so that its model exists
     audit,
     codes,
+    connections,
     devices,
     domains,
     holdings,
     installations,
     jobs,
     limits,
+    notifications,
     sightings,
     users,
 )

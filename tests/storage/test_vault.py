@@ -24,6 +24,14 @@ def test_codes_are_twelve_digits_without_structure() -> None:
     assert {code[0] for code in drawn} == set("0123456789")
 
 
+def test_challenges_are_sixteen_digits_without_structure() -> None:
+    """Leading zeros included, and no two alike."""
+    drawn = {vault.new_challenge() for _ in range(1_000)}
+    assert len(drawn) == 1_000
+    assert all(len(one) == 16 and one.isascii() and one.isdecimal() for one in drawn)
+    assert {one[0] for one in drawn} == set("0123456789")
+
+
 def test_a_fingerprint_needs_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same under the same key, another under another, the current one first."""
     (first,) = vault.fingerprints("123456789012")

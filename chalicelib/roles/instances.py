@@ -1,0 +1,283 @@
+"""What a Users instance that has logged in asks of Devices: the service `com.innovaphone.devices`.
+
+An instance sees its own domain and those that it was granted; one of the instance's domain sees
+all. It must not know what a message looks like.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from chalicelib import settings
+from chalicelib.core.codes import Code, Entry, Lifetime, State
+from chalicelib.core.devices import Device
+from chalicelib.core.errors import NotFoundError, StoreUnavailableError
+from chalicelib.roles import issuing
+from chalicelib.storage import audit, codes, devices, domains, notifications, vault
+from chalicelib.storage.connection import Refused, Transaction
+from chalicelib.storage.connections import Connection
+from chalicelib.storage.domains import Category, Domain
+
+DEFAULT_UPDATE_PATH = "/devices/update"
+_PAGE = 100
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A Users instance that asks for something.
+
+    Args:
+        connection: the one that it has logged in over.
+        src: of its message, empty for none.
+    """
+
+    connection: Connection
+    src: str
+    now: datetime
+
+    @property
+    def is_admin(self) -> bool:
+        """Tell whether it administers all domains."""
+        return self.connection.domain == settings.current().instance_domain
+
+
+@dataclass(frozen=True)
+class CodeOrder:
+    """What a Users instance asks a code for.
+
+    Args:
+        domain_number: None for its own domain.
+        category: by name.
+        sip: the user's, empty for none.
+        is_rollout: whether it is valid for 7 days, not 10 minutes.
+    """
+
+    domain_number: int | None
+    category: str
+    sip: str
+    is_rollout: bool
+
+
+def session_key(asking: Instance) -> str:
+    """Tell the key of this connection: 32 hex digits, as long as it lasts."""
+    return vault.mark(f"session {asking.connection.connection_id}")
+
+
+def domain_of(asking: Instance, number: int | None) -> Domain:
+    """Find a domain that an instance may see.
+
+    Args:
+        number: the domain's, None for the instance's own.
+
+    Raises:
+        NotFoundError: there is none of this number for it.
+    """
+    own = domains.find(asking.connection.domain)
+    if own is None:
+        raise NotFoundError("domain")
+    if number is None or number == own.number:
+        return own
+    name = domains.name_of(number)
+    found = domains.find(name) if name and _may_see(asking, own, name) else None
+    if found is None:
+        raise NotFoundError("domain")
+    return found
+
+
+def domains_of(asking: Instance) -> Iterator[tuple[Domain, list[Category]]]:
+    """List the domains that an instance may see, each with its categories."""
+    for found in _visible(asking):
+        yield found, domains.categories(found.domain)
+
+
+def provisioning_categories(
+    asking: Instance, number: int | None, device_type: str | None
+) -> tuple[Domain, list[Category]]:
+    """List the categories of a domain that codes can be asked for.
+
+    Args:
+        device_type: `PHONE` for those that have a configuration for phones or analog phones, None
+            for all; there is none for any other type.
+
+    Raises:
+        NotFoundError: there is no such domain for it.
+    """
+    domain = domain_of(asking, number)
+    known = [found for found in domains.categories(domain.domain) if found.provisioning]
+    if device_type is None:
+        return domain, known
+    wanted = {"PHONE", "ANALOG_PHONE"} if device_type == "PHONE" else set()
+    return domain, [found for found in known if wanted & set(found.device_types)]
+
+
+def issue_code(asking: Instance, order: CodeOrder) -> issuing.IssuedCode:
+    """Issue a code; the instance that asked for it hears of the phone that redeems it.
+
+    Raises:
+        NotFoundError: there is no such domain, or no such provisioning category.
+        CentralUnavailableError: the foreign central service did not answer as agreed.
+        StoreUnavailableError: throttled or unreachable, or our own URL is not known.
+    """
+    domain = domain_of(asking, order.domain_number)
+    category = domains.find_category(domain.domain, order.category)
+    if category is None or not category.provisioning:
+        raise NotFoundError("category")
+    lifetime = Lifetime.ROLLOUT if order.is_rollout else Lifetime.USER
+    asker = asking.connection
+    wanted = issuing.Order(
+        lifetime,
+        devices_url=domain.devices_url or _update_url(),
+        domain=domain.domain,
+        category=category.name,
+        app=next(iter(domain.phone_apps), ""),
+        owner=order.sip,
+        asker=asker.domain,
+        asking_connection=asker.connection_id,
+        asking_src=asking.src,
+    )
+
+    def also(write: Transaction, code: Code) -> None:
+        _will_hear(write, code, asking)
+        audit.add(write, _entry(asking, code, "code issued"))
+
+    return issuing.issue(wanted, asking.now, also)
+
+
+def provisioned_device(asking: Instance, number: int | None, entry: Entry) -> Device | None:
+    """Tell which device a code of its domains was redeemed for.
+
+    If none has yet, this connection is the one that hears of it.
+
+    Returns:
+        None if the code is still open.
+
+    Raises:
+        NotFoundError: it is no code of a domain that it may see, or can no longer be redeemed.
+        StoreUnavailableError: throttled or unreachable.
+    """
+    names = _names(asking, number)
+    for _ in range(3):
+        code = _find(entry)
+        if code is None or not code.domain or not _is_among(code.domain, names):
+            raise NotFoundError("code")
+        state = code.state_at(asking.now)
+        if state is State.REDEEMED:
+            device = devices.find(code.hw_id)
+            if device is None or (device.domain, device.code_id) != (code.domain, code.code_id):
+                raise NotFoundError("code")
+            return device
+        if state is not State.PENDING:
+            raise NotFoundError("code")
+        connection = asking.connection
+        asked = replace(
+            code,
+            asker=connection.domain,
+            asking_connection=connection.connection_id,
+            asking_src=asking.src,
+        )
+        transaction = Transaction()
+        codes.ask_about(transaction, asked)
+        _will_hear(transaction, asked, asking)
+        try:
+            transaction.commit()
+        except Refused:
+            continue
+        return None
+    raise StoreUnavailableError("code changed too often")
+
+
+def number_of(domain: str) -> int:
+    """Tell a domain's number, 0 if it has gone."""
+    found = domains.find(domain)
+    return found.number if found else 0
+
+
+def list_devices(
+    asking: Instance, numbers: list[int] | None, category_numbers: list[int] | None
+) -> Iterator[tuple[Domain, list[Device]]]:
+    """List the devices of domains, page by page; the list may lag, its items not.
+
+    Args:
+        numbers: of domains, None for all that it may see.
+        category_numbers: of these categories alone, None for every one.
+
+    Raises:
+        NotFoundError: there is no domain of one of these numbers for it.
+    """
+    found = (
+        list(_visible(asking))
+        if numbers is None
+        else [domain_of(asking, number) for number in numbers]
+    )
+    for domain in found:
+        wanted = [""]
+        if category_numbers is not None:
+            known = domains.categories(domain.domain)
+            wanted = [each.name for each in known if each.number in category_numbers]
+        for category in wanted:
+            after = None
+            while True:
+                page = devices.list_all(domain.domain, category, None, _PAGE, after)
+                yield domain, page.items
+                after = page.next_after
+                if after is None:
+                    break
+
+
+def _visible(asking: Instance) -> Iterator[Domain]:
+    if not asking.is_admin:
+        own = domain_of(asking, None)
+        found = domains.find_all([own.domain, *own.granted_domains])
+        yield from sorted(found, key=lambda known: known.domain)
+        return
+    after = None
+    while True:
+        page = domains.list_all(_PAGE, after)
+        yield from page.items
+        after = page.next_after
+        if after is None:
+            return
+
+
+def _may_see(asking: Instance, own: Domain, name: str) -> bool:
+    return asking.is_admin or name == own.domain or name in own.granted_domains
+
+
+def _names(asking: Instance, number: int | None) -> set[str] | None:
+    """Name the domains that a code may be of, None for all."""
+    if number is not None:
+        return {domain_of(asking, number).domain}
+    if asking.is_admin:
+        return None
+    own = domain_of(asking, None)
+    return {own.domain, *own.granted_domains}
+
+
+def _is_among(name: str, names: set[str] | None) -> bool:
+    return names is None or name in names
+
+
+def _find(entry: Entry) -> Code | None:
+    if entry.digits is None:
+        return None
+    prints = vault.fingerprints(entry.digits)
+    found = {code.fingerprint: code for code in codes.find_all(prints)}
+    return next((found[known] for known in prints if known in found), None)
+
+
+def _will_hear(write: Transaction, code: Code, asking: Instance) -> None:
+    if code.domain != asking.connection.domain:
+        notifications.add_abroad(write, asking.connection.domain, code.domain, asking.now)
+
+
+def _update_url() -> str:
+    base_url = settings.current().public_url
+    if not base_url:
+        raise StoreUnavailableError("PUBLIC_URL is not set")
+    return f"{base_url}{DEFAULT_UPDATE_PATH}"
+
+
+def _entry(asking: Instance, code: Code, action: str) -> audit.Entry:
+    connection = asking.connection
+    actor = f"{connection.app} ({connection.domain})"
+    return audit.Entry(code.domain, asking.now, action, actor, code.code_id, connection.source)

@@ -1,0 +1,286 @@
+"""Notifications: tells Users instances of phones, and people of their own codes and phones.
+
+A Users instance hears of a phone at least once, from one sender at a time, in the order in which
+it happened (docs/decisions/0015); people hear as far as they are there. It must not know what a
+message looks like: whoever calls says how it is written.
+"""
+
+import random
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+
+from chalicelib import observability, sending
+from chalicelib.core.codes import Code
+from chalicelib.core.devices import Device
+from chalicelib.core.errors import NotDeliveredError, StoreUnavailableError
+from chalicelib.storage import codes, connections, devices, domains, notifications
+from chalicelib.storage.connections import Connection
+from chalicelib.storage.notifications import Fact, Lease, Pending
+
+LEASE_SECONDS = 15
+"""A sender that dies holds a domain up for so long: less than the schedule's minute."""
+
+_PATIENCE_SECONDS = LEASE_SECONDS + 1
+"""Clocks differ: a lease that ends for its holder must have ended for whoever waits, too."""
+
+BUDGET_SECONDS = 25
+BATCH = 25
+_POST_SECONDS = 4
+"""What a message can take at most: none is begun when less is left of the lease."""
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a Users instance hears.
+
+    Args:
+        domain_number: of the phone's domain.
+        sequence: one more than that of the message before, in this domain. What is repeated, for
+            nobody knows whether it arrived, begins again with the first that was not settled.
+    """
+
+    pending: Pending
+    digits: str
+    domain_number: int
+    sequence: int
+
+
+@dataclass(frozen=True)
+class News:
+    """What a person hears, as it is now.
+
+    Args:
+        code: None if it is not about one, or that one has gone.
+        device: None if it is not about one, or that one is not this person's any more.
+    """
+
+    fact: Fact
+    code: Code | None
+    device: Device | None
+
+
+TellInstance = Callable[[Told], str]
+TellPerson = Callable[[News, datetime], Iterable[str]]
+TellAdmin = TellPerson
+
+
+def deliver(domain: str, tell: TellInstance, clock: Clock) -> bool:
+    """Tell what a domain's Users instances must hear, as far as it can be told now.
+
+    Args:
+        tell: writes the message.
+
+    Returns:
+        False if another is at it and could not be waited for; what is left then stays for the
+        schedule.
+
+    Raises:
+        StoreUnavailableError: throttled or unreachable; what was not told is told later.
+    """
+    lease = _acquire(domain, clock)
+    if lease is None:
+        # whoever holds it looks once more before giving it back; unless it has just done so
+        notifications.want(domain)
+        lease = _acquire(domain, clock)
+    if lease is None:
+        return False
+    started = clock()
+    again: Lease | None = lease
+    while again is not None:
+        held = _Sender(again, tell, clock, started).run()
+        if held is None:
+            return True
+        again = notifications.give_back(held)
+    return True
+
+
+def remind(tell: TellInstance, clock: Clock, pause: Callable[[float], None]) -> None:
+    """Tell what could not be told before, and close connections whose time is over.
+
+    Once a minute it heals whatever the stream could not do: a sender that died, a push that
+    failed, a record that was dropped. Domains without a Users instance cost nothing.
+
+    Args:
+        pause: waits for as many seconds, for a lease whose holder may have died.
+    """
+    for known in connections.overdue(clock()):
+        observability.count("ConnectionOverdue", role=known.role)
+        hang_up(known)
+    instances = connections.domains_listening()
+    wanted = list(
+        dict.fromkeys(
+            domain for instance in instances for domain in notifications.domains_of(instance)
+        )
+    )
+    # if there is not time enough for all, the next minute begins with others
+    random.shuffle(wanted)
+    held = [domain for domain in wanted if not _delivered(domain, tell, clock)]
+    if held:
+        pause(_PATIENCE_SECONDS)
+        for domain in held:
+            _delivered(domain, tell, clock)
+
+
+def wake(domain: str, tell: TellInstance, clock: Clock) -> None:
+    """Deliver; trouble is logged, for the schedule comes back to it."""
+    _delivered(domain, tell, clock)
+
+
+def tell_people(fact: Fact, tell: TellPerson, tell_admin: TellAdmin, clock: Clock) -> None:
+    """Tell a person, and those who roll out, what has become of a code or a phone.
+
+    Best effort: each message brings the whole new state, so the next one heals a missed one.
+    """
+    try:
+        listeners = connections.listening(connections.user(fact.domain, fact.owner), clock())
+        admins = connections.listening(connections.admins(fact.domain), clock())
+        if not listeners and not admins:
+            return
+        news = _news(fact)
+        for known in listeners:
+            _tell_each(known, tell(news, clock()))
+        for known in admins:
+            _tell_each(known, tell_admin(news, clock()))
+    except StoreUnavailableError as error:
+        observability.logger().warning("people not told", extra={"why": error.what})
+
+
+def hang_up(known: Connection) -> None:
+    """Close a connection and forget it; one that cannot be closed is tried again."""
+    try:
+        sending.close(known.connection_id)
+        connections.close(known)
+    except StoreUnavailableError as error:
+        observability.logger().warning("connection not closed", extra={"why": error.what})
+
+
+def _delivered(domain: str, tell: TellInstance, clock: Clock) -> bool:
+    try:
+        return deliver(domain, tell, clock)
+    except StoreUnavailableError as error:
+        observability.logger().warning("delivery put off", extra={"why": error.what})
+        return True
+
+
+def _acquire(domain: str, clock: Clock) -> Lease | None:
+    now = clock()
+    until = now + timedelta(seconds=LEASE_SECONDS)
+    return notifications.acquire(domain, secrets.token_hex(8), now, until)
+
+
+class _End(Enum):
+    """Why no more of a page was sent."""
+
+    ALL = "all"
+    LATE = "late"
+    REFUSED = "refused"
+
+
+class _Sender:
+    """Goes once through what a domain has to tell, as long as its lease and its budget last."""
+
+    def __init__(self, lease: Lease, tell: TellInstance, clock: Clock, started: datetime) -> None:
+        self._lease = lease
+        self._tell = tell
+        self._clock = clock
+        self._ends = started + timedelta(seconds=BUDGET_SECONDS)
+        self._audiences: dict[str, list[Connection]] = {}
+        self._domain = domains.find(lease.domain)
+
+    def run(self) -> Lease | None:
+        """Tell page by page; returns the lease, None if it was lost."""
+        after: str | None = None
+        while True:
+            page = notifications.list_pending(self._lease.domain, BATCH, after)
+            told, end = self._send(page.items)
+            if told or page.next_after or end is _End.LATE:
+                until = self._clock() + timedelta(seconds=LEASE_SECONDS)
+                settled = notifications.settle(self._lease, told, until)
+                if settled is None:
+                    observability.count("DeliveryOvertaken")
+                    return None
+                self._lease = settled
+            if end is _End.REFUSED or (end is _End.ALL and page.next_after is None):
+                return self._lease
+            if self._clock() >= self._ends:
+                # the next one goes on, with a budget of its own
+                notifications.wake(self._lease.domain, self._clock())
+                return self._lease
+            if end is _End.ALL:
+                after = page.next_after
+
+    def _send(self, found: list[Pending]) -> tuple[list[Pending], _End]:
+        """Send what has somebody to hear it; returns what was sent, and why it ended."""
+        told: list[Pending] = []
+        for pending in found:
+            recipients = self._recipients(pending)
+            if not recipients:
+                continue
+            if self._clock() > self._lease.until - timedelta(seconds=_POST_SECONDS):
+                return told, _End.LATE
+            number = self._domain.number if self._domain else 0
+            sequence = self._lease.sequence + len(told) + 1
+            message = self._tell(Told(pending, pending.digits(), number, sequence))
+            if not self._post(recipients, message):
+                if self._recipients(pending):
+                    return told, _End.REFUSED
+                continue  # they have all gone: this one waits for a login, not those behind it
+            observability.count("PhoneTold")
+            told.append(pending)
+        return told, _End.ALL
+
+    def _recipients(self, pending: Pending) -> list[Connection]:
+        """List who may hear it: whoever asked, then others of that domain, then of the code's."""
+        listed = [*self._listening(pending.asker), *self._listening(pending.domain)]
+        unique = {known.connection_id: known for known in listed}
+        asker = unique.get(pending.asking_connection)
+        others = (known for known in unique.values() if known is not asker)
+        return [*([asker] if asker else []), *others]
+
+    def _listening(self, domain: str) -> list[Connection]:
+        if domain not in self._audiences:
+            audience = connections.users_instances(domain)
+            self._audiences[domain] = connections.listening(audience, self._clock())
+        return self._audiences[domain]
+
+    def _post(self, recipients: list[Connection], message: str) -> bool:
+        """Send to the first that takes it; whoever is gone is forgotten."""
+        for known in recipients:
+            try:
+                if sending.post(known.connection_id, message):
+                    return True
+            except NotDeliveredError as error:
+                observability.logger().warning("push failed", extra={"why": error.what})
+                observability.count("PushFailed")
+                continue
+            observability.count("ConnectionGone")
+            connections.close(known)
+            for listed in self._audiences.values():
+                if known in listed:
+                    listed.remove(known)
+        return False
+
+
+def _news(fact: Fact) -> News:
+    found = codes.find_all([fact.fingerprint]) if fact.fingerprint else []
+    code = found[0] if found else None
+    hw_id = fact.hw_id or (code.hw_id if code else "")
+    device = devices.find(hw_id) if hw_id else None
+    if device and (device.domain, device.user) != (fact.domain, fact.owner):
+        device = None
+    return News(fact, code, device)
+
+
+def _tell_each(known: Connection, messages: Iterable[str]) -> None:
+    try:
+        for message in messages:
+            if not sending.post(known.connection_id, message):
+                connections.close(known)
+                return
+    except NotDeliveredError as error:
+        observability.logger().warning("push failed", extra={"why": error.what})

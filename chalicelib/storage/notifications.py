@@ -1,0 +1,360 @@
+"""The notifications table: what Users instances must hear, who is telling them, and what follows.
+
+Its stream wakes those who tell. It must not send anything, nor decide who hears what.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+from pynamodb.attributes import NumberAttribute, TTLAttribute, UnicodeAttribute
+
+from chalicelib.core.codes import Code
+from chalicelib.core.devices import Device
+from chalicelib.loading import on_use
+from chalicelib.storage import connection, vault
+from chalicelib.storage.connection import (
+    EnumAttribute,
+    Item,
+    Refused,
+    Transaction,
+)
+from chalicelib.storage.ids import new_id
+
+if TYPE_CHECKING:
+    from chalicelib.storage import lists
+    from chalicelib.storage.lists import Page
+else:
+    # a phone that is registered reads none
+    lists = on_use("chalicelib.storage.lists")
+
+KEEP_SECONDS = 30 * 86_400
+"""How long a Users instance may stay away and still hear of a phone."""
+
+_KEEP_WAKE_SECONDS = 3_600
+_LEASE = "lease"
+_MAX_PAGE = 1_000
+
+
+class Kind(StrEnum):
+    """What an item is for; its sort key begins with it."""
+
+    PENDING = "pending"
+    WAKE = "wake"
+    FACT = "fact"
+    ABROAD = "abroad"
+    LEASE = "lease"
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A redemption that a Users instance must hear of.
+
+    Args:
+        domain: of the code.
+        asker: domain of the Users instance that asked for it.
+        asking_connection, asking_src: the connection and the `src` that it asked with.
+        sealed_code: the digits; told once more, and then nowhere.
+    """
+
+    domain: str
+    notification_id: str
+    asker: str
+    asking_connection: str
+    hw_id: str
+    sealed_code: str = field(repr=False)
+    asking_src: str = ""
+    name: str = ""
+    product: str = ""
+    version: str = ""
+    device_type: str = ""
+
+    def digits(self) -> str:
+        """Unseal the code."""
+        return vault.unseal(self.sealed_code, f"notification {self.notification_id}")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that happened to somebody's code or phone; what it is now is read when it is told.
+
+    Args:
+        owner: sip of whom it concerns.
+        fingerprint: of the code, empty for none.
+        hw_id: of the phone, empty for none.
+    """
+
+    domain: str
+    owner: str
+    fingerprint: str = ""
+    hw_id: str = ""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to tell a domain's Users instances, for a short time.
+
+    Args:
+        wanted: how often others have asked for it in vain.
+        sequence: number of the last notification that was told.
+        until: when it ends.
+    """
+
+    domain: str
+    holder: str
+    wanted: int
+    sequence: int
+    until: datetime
+
+
+class NotificationItem(Item):
+    """One notification, fact, wake-up or lease; docs/data-model.md, notifications."""
+
+    concept = "notifications"
+    domain = UnicodeAttribute(hash_key=True)
+    notification_id = UnicodeAttribute(range_key=True)
+    kind = EnumAttribute(Kind)
+    asker = UnicodeAttribute(null=True)
+    asking_connection = UnicodeAttribute(null=True)
+    asking_src = UnicodeAttribute(null=True)
+    sealed_code = UnicodeAttribute(null=True)
+    owner = UnicodeAttribute(null=True)
+    fingerprint = UnicodeAttribute(null=True)
+    hw_id = UnicodeAttribute(null=True)
+    name = UnicodeAttribute(null=True)
+    product = UnicodeAttribute(null=True)
+    version = UnicodeAttribute(null=True)
+    device_type = UnicodeAttribute(null=True)
+    holder = UnicodeAttribute(null=True)
+    until_ms = NumberAttribute(null=True)
+    wanted = NumberAttribute(null=True)
+    sequence = NumberAttribute(null=True)
+    purge_at = TTLAttribute(null=True)
+
+
+def add_pending(write: Transaction, code: Code, digits: str, device: Device, now: datetime) -> None:
+    """Add to the redemption of a code that whoever asked for it hears of its phone."""
+    notification_id = f"{Kind.PENDING}#{new_id(now)}"
+    pending = Pending(
+        domain=code.domain,
+        notification_id=notification_id,
+        asker=code.asker,
+        asking_connection=code.asking_connection,
+        asking_src=code.asking_src,
+        sealed_code=vault.seal(digits, f"notification {notification_id}"),
+        hw_id=device.hw_id,
+        name=device.name,
+        product=device.product,
+        version=device.version,
+        device_type=device.device_type,
+    )
+    write.put("notification", _item(pending, Kind.PENDING, now, KEEP_SECONDS))
+
+
+def add_fact(write: Transaction, fact: Fact, now: datetime) -> None:
+    """Add a fact to the transaction that makes it true, if it concerns anybody."""
+    if fact.owner:
+        write.put(f"fact of {fact.owner}", _fact(fact, now))
+
+
+def note_fact(fact: Fact, now: datetime) -> None:
+    """Write a fact that no transaction of ours makes true, if it concerns anybody.
+
+    Raises:
+        StoreUnavailableError: throttled or unreachable.
+    """
+    if fact.owner:
+        _fact(fact, now).save()
+
+
+def add_wake(write: Transaction, domain: str, now: datetime) -> None:
+    """Add to a transaction that a domain's pending notifications are looked at once more."""
+    write.put(f"wake {domain}", _wake(domain, now))
+
+
+def wake(domain: str, now: datetime) -> None:
+    """Let a domain's pending notifications be looked at once more.
+
+    Raises:
+        StoreUnavailableError: throttled or unreachable.
+    """
+    _wake(domain, now).save()
+
+
+def add_abroad(write: Transaction, asker: str, domain: str, now: datetime) -> None:
+    """Add to a transaction that a Users instance of one domain asked for a code of another."""
+    item = NotificationItem(asker, f"{Kind.ABROAD}#{domain}", kind=Kind.ABROAD)
+    item.purge_at = now + timedelta(seconds=2 * KEEP_SECONDS)
+    write.put("abroad", item)
+
+
+def domains_of(asker: str) -> list[str]:
+    """List the domains that may hold notifications for the Users instances of one."""
+    abroad, after = [asker], None
+    prefix = f"{Kind.ABROAD}#"
+    while True:
+        page = lists.query(NotificationItem, asker, lists.Span(prefix, _MAX_PAGE, after))
+        abroad += [item["notification_id"]["S"].removeprefix(prefix) for item in page.items]
+        after = page.next_after
+        if after is None:
+            return abroad
+
+
+def list_pending(domain: str, limit: int, after: str | None) -> "Page[Pending]":
+    """List what a domain's Users instances must still hear, in the order in which it happened."""
+    page = lists.query(NotificationItem, domain, lists.Span(f"{Kind.PENDING}#", limit, after))
+    found = [NotificationItem.from_raw_data(item).to(Pending) for item in page.items]
+    return lists.Page(found, page.next_after)
+
+
+def acquire(domain: str, holder: str, now: datetime, until: datetime) -> Lease | None:
+    """Take the lease of a domain if it is free or has ended.
+
+    Returns:
+        None if another holds it.
+
+    Raises:
+        StoreUnavailableError: throttled or unreachable.
+    """
+    try:
+        answer = _change_lease(
+            domain,
+            "SET #kind = :kind, holder = :holder, until_ms = :until ADD wanted :zero, #seq :zero",
+            "attribute_not_exists(holder) OR until_ms < :now",
+            {
+                ":kind": {"S": Kind.LEASE},
+                ":holder": {"S": holder},
+                ":until": _ms(until),
+                ":now": _ms(now),
+                ":zero": {"N": "0"},
+            },
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+            raise
+        return None
+    kept = answer["Attributes"]
+    return Lease(domain, holder, int(kept["wanted"]["N"]), int(kept["sequence"]["N"]), until)
+
+
+def want(domain: str) -> None:
+    """Tell the holder of a lease that there may be more to tell, before it gives the lease back.
+
+    Raises:
+        StoreUnavailableError: throttled or unreachable.
+    """
+    values = {":kind": {"S": Kind.LEASE}, ":one": {"N": "1"}}
+    _change_lease(domain, "SET #kind = :kind ADD wanted :one", None, values)
+
+
+def settle(lease: Lease, told: list[Pending], until: datetime) -> Lease | None:
+    """Delete what was told and keep its last number, all or nothing; the lease is prolonged.
+
+    Args:
+        told: at most 50, numbered from `lease.sequence` + 1.
+
+    Returns:
+        The lease as it is now, None if it was lost to another.
+    """
+    transaction = Transaction()
+    for pending in told:
+        key = NotificationItem(pending.domain, pending.notification_id)
+        transaction.delete(pending.notification_id, key)
+    sequence = lease.sequence + len(told)
+    transaction.update(
+        "lease",
+        NotificationItem(lease.domain, _LEASE),
+        [
+            NotificationItem.sequence.set(sequence),
+            NotificationItem.until_ms.set(_milliseconds(until)),
+        ],
+        NotificationItem.holder == lease.holder,
+    )
+    try:
+        transaction.commit()
+    except Refused:
+        return None
+    return Lease(lease.domain, lease.holder, lease.wanted, sequence, until)
+
+
+def give_back(lease: Lease) -> Lease | None:
+    """Give a lease back, unless somebody wanted it meanwhile.
+
+    Returns:
+        The lease with what is wanted now, to look once more; None if it is given back or lost.
+
+    Raises:
+        StoreUnavailableError: throttled or unreachable.
+    """
+    try:
+        _change_lease(
+            lease.domain,
+            "REMOVE holder, until_ms",
+            "holder = :holder AND wanted = :wanted",
+            {":holder": {"S": lease.holder}, ":wanted": {"N": str(lease.wanted)}},
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+            raise
+        kept = error.response.get("Item", {})
+        if kept.get("holder", {}).get("S") != lease.holder:
+            return None
+        wanted = int(kept["wanted"]["N"])
+        return Lease(lease.domain, lease.holder, wanted, lease.sequence, lease.until)
+    return None
+
+
+def _change_lease(
+    domain: str,
+    expression: str,
+    condition: str | None,
+    values: dict[str, Any],
+) -> dict[str, Any]:
+    names = {"#kind": "kind", "#seq": "sequence"}
+    used = {name: full for name, full in names.items() if name in expression}
+    return connection.call(
+        "UpdateItem",
+        TableName=connection.table_name(NotificationItem.concept),
+        Key=NotificationItem.key_of(domain, _LEASE),
+        UpdateExpression=expression,
+        ExpressionAttributeValues=values,
+        ReturnValues="ALL_NEW",
+        **({"ExpressionAttributeNames": used} if used else {}),
+        **(
+            {
+                "ConditionExpression": condition,
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            }
+            if condition
+            else {}
+        ),
+    )
+
+
+def _fact(fact: Fact, now: datetime) -> NotificationItem:
+    item = _item(fact, Kind.FACT, now, KEEP_SECONDS)
+    item.notification_id = f"{Kind.FACT}#{new_id(now)}"
+    return item
+
+
+def _wake(domain: str, now: datetime) -> NotificationItem:
+    item = NotificationItem(domain, f"{Kind.WAKE}#{new_id(now)}", kind=Kind.WAKE)
+    item.purge_at = now + timedelta(seconds=_KEEP_WAKE_SECONDS)
+    return item
+
+
+def _item(facts: object, kind: Kind, now: datetime, keep_seconds: int) -> NotificationItem:
+    item = NotificationItem.of(facts)
+    item.kind = kind
+    item.purge_at = now + timedelta(seconds=keep_seconds)
+    return item
+
+
+def _ms(moment: datetime) -> dict[str, str]:
+    return {"N": str(_milliseconds(moment))}
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
