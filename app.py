@@ -1,15 +1,27 @@
-"""The map of the deployment: the app, its middleware in order, its blueprints.
+"""The map of the deployment: the app, its middleware in order, its blueprints, its events.
 
-No logic, no I/O and no environment here.
+Websockets, stream and schedule are declared here and nowhere else, for Chalice wraps them right
+only here (docs/decisions/0014). No logic, no I/O and no environment here.
 """
 
 from collections.abc import Callable
+from typing import Any
 
-from chalice.app import Chalice, CORSConfig, Request, Response
+from chalice.app import (
+    Chalice,
+    CORSConfig,
+    DynamoDBEvent,
+    Rate,
+    Request,
+    Response,
+    WebsocketEvent,
+)
 
 from chalicelib.api import devices, domains, phones, problems, profile, scripts, web
+from chalicelib.sockets import connections, push
 
 app = Chalice("dialtone", configure_logs=False)
+app.experimental_feature_flags.add("WEBSOCKETS")
 app.api.cors = CORSConfig(
     allow_origin="*", allow_headers=["Authorization", "Idempotency-Key"], max_age=600
 )
@@ -29,3 +41,34 @@ app.register_blueprint(profile.views)
 app.register_blueprint(domains.views)
 app.register_blueprint(devices.views)
 app.register_blueprint(scripts.views)
+
+
+@app.on_ws_connect()
+def websocket_connect(event: WebsocketEvent) -> Response:
+    """Take note of a connection that opens."""
+    return connections.opened(event)
+
+
+@app.on_ws_message()
+def websocket_message(event: WebsocketEvent) -> Response:
+    """Answer a message."""
+    return connections.received(event)
+
+
+@app.on_ws_disconnect()
+def websocket_disconnect(event: WebsocketEvent) -> Response:
+    """Forget a connection that is closed."""
+    return connections.closed(event)
+
+
+# The template gives the stream itself: Chalice wants to read an ARN here.
+@app.on_dynamodb_record("notifications", name="follow_notifications")
+def follow_notifications(event: DynamoDBEvent) -> dict[str, Any]:
+    """Tell connections what has happened."""
+    return push.follow(event)
+
+
+@app.schedule(Rate(1, unit=Rate.MINUTES), name="every_minute")
+def every_minute(event: object) -> None:  # noqa: ARG001 - Chalice's signature
+    """Tell what could not be told before."""
+    push.remind()

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from chalice.app import Response
 
-from chalicelib.api import documents
+from chalicelib import documents
 from chalicelib.api.views import Call, Views, document, listing, nothing
 from chalicelib.core.errors import Fault, InvalidRequestError
 from chalicelib.loading import on_use

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from chalice.app import Response
 
-from chalicelib.api import documents
+from chalicelib import documents
 from chalicelib.api.views import Call, Views, document, nothing, script
 from chalicelib.core.codes import read_entry
 from chalicelib.core.devices import parse_hw_id, parse_query_facts

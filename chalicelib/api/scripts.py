@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from chalice.app import Response
 
-from chalicelib.api import documents
+from chalicelib import documents
 from chalicelib.api.views import Call, Views, document, listing, nothing, script
 from chalicelib.core import scripts
 from chalicelib.loading import on_use

@@ -16,9 +16,15 @@ def health(_call: Call) -> Response:
 
 @views.route("/config.json", methods=["GET"])
 def config(_call: Call) -> Response:
-    """Tell a page how to sign in."""
+    """Tell a page how to sign in, and where it hears what changes."""
     used = settings.current()
-    return document({"issuer": used.issuer, "client_id": used.audience})
+    return document(
+        {
+            "issuer": used.issuer,
+            "client_id": used.audience,
+            "websocket_url": used.websocket_url,
+        }
+    )
 
 
 @views.route("/openapi.json", methods=["GET"])

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, quote, quote_plus, unquote, urlsplit
 import pytest
 from cryptography.exceptions import InvalidTag
 
+import app
 from chalicelib import observability, settings
 from chalicelib.api import schemas
 from chalicelib.core import auto_provisioning
@@ -21,7 +22,7 @@ from chalicelib.core.errors import CodeNotRedeemableError, StoreUnavailableError
 from chalicelib.roles import devices as device_roles
 from chalicelib.roles import domains as domain_roles
 from chalicelib.roles import installations as installation_roles
-from chalicelib.roles import updates, users
+from chalicelib.roles import instances, updates, users
 from chalicelib.storage import domains as domain_table
 from chalicelib.storage import vault
 from tests import world
@@ -42,6 +43,7 @@ from tests.http.administration import (
 from tests.http.service import Answer, Caller
 from tests.http.test_phones import IDENTIFY, MAC
 from tests.http.test_profile import issue
+from tests.wires import Wire, Wires, stream_event
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -274,6 +276,62 @@ def test_promise_7_administrators_secrets_are_where_they_must_be_and_nowhere_els
         ("POST", "/devices/register"): {*in_jobs, "other device token"},
         ("GET", OTHER_JOBS): in_jobs,
     }
+
+
+def test_promise_7_no_secret_of_a_websocket_is_in_any_output(
+    caller: Caller, wires: Wires, monkeypatch: pytest.MonkeyPatch, client: "DynamoDBClient"
+) -> None:
+    """Logins right and wrong, a code, its delivery, a push that fails, a refusal, defects."""
+    use(replace(settings.current(), emit_metrics=True, log_level="DEBUG"), monkeypatch)
+    output = io.StringIO()
+    sent: list[str] = []
+    real = Wire.send
+
+    def send(wire: Wire, text: str) -> list[dict[str, Any]]:
+        sent.append(text)
+        return real(wire, text)
+
+    monkeypatch.setattr(Wire, "send", send)
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        observability.forget()
+        token = caller.sign_in("user1")
+        person, instance, wrong = wires.connect(), wires.instance(), wires.connect()
+        assert person.ask("UserLogin", token=token)["ok"] is True
+        assert wires.connect().ask("UserLogin", token=f"{token}x")["error"]
+        assert wrong.log_in(world.DOMAIN, "the wrong password")["error"] == "not allowed"
+        key = instance.ask("GetLoginInfo")["key"]
+        code = instance.ask("GetProvisioningCode", category="Office", sip="user1")["code"]
+        instance.ask("GetProvisionedDevice", code=code)
+        registered = world.redeem(code, now=datetime.now(UTC))
+        with pytest.raises(CodeNotRedeemableError):
+            world.redeem(code, "0090330000ac", "198.51.100.1", datetime.now(UTC))
+        images = client.scan(TableName=settings.current().tables["notifications"])["Items"]
+        wires.failing |= {person.connection_id, instance.connection_id}
+        app.follow_notifications(stream_event(*images), None)
+        wires.failing.clear()
+        app.follow_notifications(stream_event(*images), None)
+        assert [told["code"] for told in instance.told("DeviceProvisioned")] == [code]
+        assert person.told("CodeChanged")
+        digests = [json.loads(text)["digest"] for text in sent if '"digest"' in text]
+        challenges = [
+            told["challenge"] for _, told in wires.all_sent if told["mt"] == "AppChallengeResult"
+        ]
+        secrets = [token, key, code, registered.token, *digests, *challenges]
+        secrets.append("the wrong password")
+        for secret in (token, code, registered.token):
+            with monkeypatch.context() as patch:
+                patch.setattr(
+                    instances, "domains_of", lambda _, told=secret: fail(ValueError(f"of {told}"))
+                )
+                assert "on our side" in instance.ask("GetDomains")["error"]
+    observability.forget()
+    logged = output.getvalue()
+    for word in ("LoggedIn", "LoginRefused", "CodeIssued", "PhoneTold", "PushFailed", "ValueError"):
+        assert word in logged
+    for secret in secrets:
+        for spelling in {*every_spelling(secret), *spellings(secret)}:
+            assert spelling not in logged
+    assert len(digests) == len(challenges) == 2
 
 
 def fail(error: Exception) -> None:

@@ -12,7 +12,11 @@ def test_the_service_tells_of_itself(caller: Caller) -> None:
     """Health without a dependency, how to sign in, the interface, a front page."""
     assert caller.call("GET", "/health").json == {"status": "ok"}
     config = caller.call("GET", "/config.json").json
-    assert config == {"issuer": "http://127.0.0.1/issuer", "client_id": "dialtone"}
+    assert config == {
+        "issuer": "http://127.0.0.1/issuer",
+        "client_id": "dialtone",
+        "websocket_url": "",
+    }
     assert caller.call("GET", "/openapi.json").json["openapi"].startswith("3.")
     page = caller.call("GET", "/")
     assert page.headers["content-type"] == "text/html; charset=utf-8"

@@ -1,0 +1,1 @@
+"""AppWebsocket, the vendor's protocol over websockets: login, the Devices service, what is told."""

@@ -1,0 +1,80 @@
+"""What is told without being asked: phones to Users instances, news to people.
+
+It must not decide who hears what; here is only how it is written, and what wakes it.
+"""
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from chalice.app import DynamoDBEvent
+
+from chalicelib import documents
+from chalicelib.roles import notifications
+from chalicelib.roles.notifications import News, Told
+from chalicelib.roles.users import OwnCode
+from chalicelib.sockets import vendor
+from chalicelib.sockets.connections import now
+from chalicelib.sockets.frames import written
+from chalicelib.storage.notifications import Fact, Kind, NotificationItem
+
+
+def follow(event: DynamoDBEvent) -> dict[str, Any]:
+    """Tell what the stream's records speak of.
+
+    Returns:
+        No failure, ever: what cannot be told now stays where it is for the schedule, and a record
+        that failed would hold up all that follow.
+    """
+    domains: dict[str, None] = {}
+    facts: list[Fact] = []
+    for record in event.to_dict()["Records"]:
+        image = record["dynamodb"].get("NewImage")
+        if record["eventName"] != "INSERT" or image is None:
+            continue
+        item = NotificationItem.from_raw_data(image)
+        if item.kind in {Kind.PENDING, Kind.WAKE}:
+            domains[item.domain] = None
+        elif item.kind is Kind.FACT:
+            facts.append(item.to(Fact))
+    for domain in domains:
+        notifications.wake(domain, device_provisioned, now)
+    for fact in facts:
+        notifications.tell_people(fact, person_news, admin_news, now)
+    return {"batchItemFailures": []}
+
+
+def remind() -> None:
+    """Tell what could not be told before."""
+    notifications.remind(device_provisioned, now, time.sleep)
+
+
+def device_provisioned(told: Told) -> str:
+    """Write `DeviceProvisioned`; `sequence` is ours, the rest is the vendor's."""
+    pending = told.pending
+    src = {"src": pending.asking_src} if pending.asking_src else {}
+    device = vendor.device(pending, told.domain_number, is_online=True)
+    return written(
+        "DeviceProvisioned", device=device, code=told.digits, sequence=told.sequence, **src
+    )
+
+
+def person_news(news: News, at: datetime) -> Iterator[str]:
+    """Write what a person hears: their code, their phone, each as a read would show it."""
+    if news.code is not None:
+        code = documents.own_code(OwnCode(news.code, news.device), at)
+        yield written("CodeChanged", code=code)
+    hw_id = news.fact.hw_id
+    if hw_id:
+        phone = documents.device(news.device, at) if news.device else None
+        yield written("PhoneChanged", hw_id=hw_id, phone=phone)
+
+
+def admin_news(news: News, at: datetime) -> Iterator[str]:
+    """Write what somebody who rolls phones out hears: an entry of a rollout."""
+    code = news.code
+    if code is None or not code.rollout_id:
+        return
+    entry = {"sip": code.owner, **documents.own_code(OwnCode(code, news.device), at)}
+    yield written("RegistrationChanged", rollout_id=code.rollout_id, entry=entry)
