@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,75 @@ from local import tables
 
 ROOT = Path(__file__).parent.parent.parent
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("package")]
+
+LOGS = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/aws/lambda/*"
+CONNECTIONS = (
+    "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${WebsocketAPI}"
+    "/api/%s/@connections/*"
+)
+READ = ("BatchGetItem", "ConditionCheckItem", "GetItem", "Query")
+WRITE = (*READ, "DeleteItem", "PutItem", "UpdateItem")
+Permissions = set[tuple[str, str]]
+
+
+def on_tables(actions: Sequence[str], *concepts: str) -> Permissions:
+    """Name actions on tables."""
+    return {
+        (f"dynamodb:{action}", f"{concept.title()}Table.Arn")
+        for action in actions
+        for concept in concepts
+    }
+
+
+def on_indexes(*indexes: str) -> Permissions:
+    """Name the query of indexes, each written `table/index`."""
+    split = (index.split("/") for index in indexes)
+    return {
+        ("dynamodb:Query", f"${{{concept.title()}Table.Arn}}/index/{name}")
+        for concept, name in split
+    }
+
+
+KEYS = {("secretsmanager:GetSecretValue", f"{name}KeySecret") for name in ("Code", "Vault")}
+MANAGE = {("execute-api:ManageConnections", CONNECTIONS % method) for method in ("POST", "DELETE")}
+TELL = {
+    *on_tables(WRITE, "notifications", "connections"),
+    *on_tables(READ, "codes", "holdings", "devices", "domains"),
+    *KEYS,
+    *MANAGE,
+}
+STREAM = {
+    (f"dynamodb:{action}", "NotificationsTable.StreamArn")
+    for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
+}
+PERMISSIONS: dict[str, Permissions] = {
+    "APIHandler": {
+        *on_tables(WRITE, *(concept for concept in settings.TABLES if concept != "connections")),
+        *on_indexes("devices/by-domain", "devices/by-state", "sightings/by-day"),
+        *KEYS,
+    },
+    "WebsocketConnect": {
+        *on_tables(("PutItem", "UpdateItem"), "connections"),
+        *on_tables(("UpdateItem",), "limits"),
+    },
+    "WebsocketMessage": {
+        *on_tables(WRITE, "connections", "notifications", "limits", "audit"),
+        *on_tables(WRITE, "domains", "codes", "holdings", "devices", "users"),
+        *on_indexes("devices/by-domain", "devices/by-state"),
+        *KEYS,
+        *MANAGE,
+    },
+    "WebsocketDisconnect": on_tables((*READ, "DeleteItem", "UpdateItem"), "connections"),
+    "FollowNotifications": {
+        *TELL,
+        *STREAM,
+        ("sqs:SendMessage", "NotificationsFailureQueue.Arn"),
+    },
+    "EveryMinute": TELL,
+}
+"""What each function may do beside writing its log; nothing else."""
+
+SECONDS = dict.fromkeys(PERMISSIONS, 10) | {"FollowNotifications": 60, "EveryMinute": 60}
 
 
 def package(folder: Path, stage: str = "prod") -> Path:
@@ -40,8 +109,15 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def resources(packaged: Path) -> dict[str, dict[str, Any]]:
-    """Return the resources of the packaged template."""
-    return dict(json.loads((packaged / "sam.json").read_text())["Resources"])
+    """Return the resources of the packaged template, with what is said of all functions in each."""
+    template = json.loads((packaged / "sam.json").read_text())
+    assert set(template["Globals"]) == {"Function"}
+    (common,) = template["Globals"]["Function"].items()
+    assert common[0] == "Environment"
+    for made in of_type(template["Resources"], "AWS::Serverless::Function").values():
+        variables = made["Properties"]["Environment"]["Variables"]
+        made["Properties"]["Environment"]["Variables"] = {**common[1]["Variables"], **variables}
+    return dict(template["Resources"])
 
 
 def of_type(resources: dict[str, dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
@@ -104,37 +180,159 @@ def test_every_table_and_both_secrets_are_there(resources: dict[str, dict[str, A
     assert properties["StageName"] == "api"
 
 
-def test_the_function_finds_everything_it_uses(resources: dict[str, dict[str, Any]]) -> None:
+@pytest.mark.parametrize("function", PERMISSIONS)
+def test_each_function_finds_everything_it_uses(
+    resources: dict[str, dict[str, Any]], function: str
+) -> None:
     """Tables by reference, secrets by ARN, no secret's value in the environment."""
-    properties = resources["APIHandler"]["Properties"]
+    properties = resources[function]["Properties"]
     variables = properties["Environment"]["Variables"]
-    assert {f"{concept.upper()}_TABLE" for concept in settings.TABLES} <= set(variables)
-    for name, value in variables.items():
-        if name.endswith(("_TABLE", "_SECRET")):
-            assert value["Ref"] in resources
-    assert properties["Timeout"] == 10
+    expected = {
+        f"{concept.upper()}_TABLE": f"{concept.title()}Table" for concept in settings.TABLES
+    }
+    expected |= {"CODE_KEY_SECRET": "CodeKeySecret", "VAULT_KEY_SECRET": "VaultKeySecret"}
+    host = "${WebsocketAPI}.execute-api.${AWS::Region}.${AWS::URLSuffix}"
+    rest_url = f"https://{host}/api".replace("WebsocketAPI", "RestAPI")
+    rest = {"DEFAULT_PUBLIC_URL": {"Fn::Sub": rest_url}}
+    assert variables == {
+        **{name: {"Ref": resource} for name, resource in expected.items()},
+        "WEBSOCKET_URL": {"Fn::Sub": f"wss://{host}/api"},
+        "WEBSOCKET_ENDPOINT": {"Fn::Sub": f"https://{host}/api"},
+        "LOG_LEVEL": "INFO",
+        **(rest if function == "WebsocketMessage" else {}),
+    }
+    assert set(expected.values()) <= set(resources)
+    assert properties["Timeout"] == SECONDS[function]
+    assert properties["MemorySize"] == 1024
     assert properties["Architectures"] == ["x86_64"]
     assert properties["Runtime"] == f"python3.{sys.version_info.minor}"
+    assert properties["Layers"] == [{"Ref": "ManagedLayer"}]
 
 
-def test_each_function_has_a_role_of_its_own_without_a_star(
-    resources: dict[str, dict[str, Any]],
+def written(resource: dict[str, Any]) -> str:
+    """Write a resource of a policy as one text."""
+    ((kind, value),) = resource.items()
+    return ".".join(value) if kind == "Fn::GetAtt" else str(value)
+
+
+def test_each_function_has_a_role_of_its_own(resources: dict[str, dict[str, Any]]) -> None:
+    """No two functions share one, and there is no function that is not expected here."""
+    functions = of_type(resources, "AWS::Serverless::Function")
+    assert set(functions) == set(PERMISSIONS)
+    roles = {made["Properties"]["Role"]["Fn::GetAtt"][0] for made in functions.values()}
+    assert len(roles) == len(functions)
+    assert roles == set(of_type(resources, "AWS::IAM::Role"))
+
+
+@pytest.mark.parametrize("function", PERMISSIONS)
+def test_each_function_may_do_what_it_does_and_nothing_else(
+    resources: dict[str, dict[str, Any]], function: str
 ) -> None:
     """Exactly its actions on exactly its resources; nobody may scan or delete a table."""
-    functions = of_type(resources, "AWS::Serverless::Function")
-    roles = [made["Properties"]["Role"]["Fn::GetAtt"][0] for made in functions.values()]
-    assert len(set(roles)) == len(roles)
-    used = {f"{concept.title()}Table" for concept in settings.TABLES}
-    for role in roles:
-        (policy,) = resources[role]["Properties"]["Policies"]
-        granted = set()
-        for statement in policy["PolicyDocument"]["Statement"]:
-            assert statement["Resource"] != "*"
-            assert not any(
-                "*" in action or action.endswith(":Scan") for action in statement["Action"]
-            )
-            granted |= set(references(statement["Resource"]))
-        assert used <= granted
+    role = resources[resources[function]["Properties"]["Role"]["Fn::GetAtt"][0]]["Properties"]
+    assert set(role) == {"AssumeRolePolicyDocument", "Policies"}
+    (policy,) = role["Policies"]
+    granted: Permissions = set()
+    for statement in policy["PolicyDocument"]["Statement"]:
+        assert set(statement) == {"Sid", "Effect", "Action", "Resource"}
+        assert statement["Effect"] == "Allow"
+        named = statement["Resource"]
+        for resource in named if isinstance(named, list) else [named]:
+            granted |= {(action, written(resource)) for action in statement["Action"]}
+    logs = {f"logs:{action}" for action in ("CreateLogGroup", "CreateLogStream", "PutLogEvents")}
+    assert granted == PERMISSIONS[function] | {(action, LOGS) for action in logs}
+
+
+def test_websockets_have_their_three_routes(resources: dict[str, dict[str, Any]]) -> None:
+    """Each to its function, which this API alone may call, on a stage that traces no message."""
+    api = {"Ref": "WebsocketAPI"}
+    assert resources["WebsocketAPI"]["Properties"]["ProtocolType"] == "WEBSOCKET"
+    keys = {"Connect": "$connect", "Message": "$default", "Disconnect": "$disconnect"}
+    for name, key in keys.items():
+        route = resources[f"Websocket{name}Route"]["Properties"]
+        integration = f"Websocket{name}APIIntegration"
+        assert route["RouteKey"] == key
+        assert route["Target"] == {"Fn::Join": ["/", ["integrations", {"Ref": integration}]]}
+        properties = resources[integration]["Properties"]
+        assert properties["IntegrationType"] == "AWS_PROXY"
+        assert f"Websocket{name}" in set(references(properties["IntegrationUri"]))
+        permission = resources[f"Websocket{name}InvokePermission"]["Properties"]
+        assert permission["FunctionName"] == {"Ref": f"Websocket{name}"}
+        assert "WebsocketAPI" in set(references(permission["SourceArn"]))
+        assert route["ApiId"] == properties["ApiId"] == api
+    assert len(of_type(resources, "AWS::ApiGatewayV2::Route")) == len(keys)
+    stage = resources["WebsocketAPIStage"]["Properties"]
+    assert (stage["ApiId"], stage["StageName"]) == (api, "api")
+    assert stage["DeploymentId"] == {"Ref": "WebsocketAPIDeployment"}
+    assert stage["DefaultRouteSettings"] == {
+        "DataTraceEnabled": False,
+        "DetailedMetricsEnabled": False,
+        "LoggingLevel": "OFF",
+        "ThrottlingBurstLimit": 1000,
+        "ThrottlingRateLimit": 500,
+    }
+    assert "AccessLogSettings" not in stage
+
+
+STREAM_SOURCE = {
+    "Stream": {"Fn::GetAtt": ["NotificationsTable", "StreamArn"]},
+    "StartingPosition": "TRIM_HORIZON",
+    "BatchSize": 100,
+    "MaximumBatchingWindowInSeconds": 0,
+    "ParallelizationFactor": 1,
+    "MaximumRetryAttempts": 5,
+    "MaximumRecordAgeInSeconds": 3600,
+    "BisectBatchOnFunctionError": True,
+    "FunctionResponseTypes": ["ReportBatchItemFailures"],
+    "FilterCriteria": {"Filters": [{"Pattern": '{"eventName": ["INSERT"]}'}]},
+    "DestinationConfig": {
+        "OnFailure": {
+            "Type": "SQS",
+            "Destination": {"Fn::GetAtt": ["NotificationsFailureQueue", "Arn"]},
+        }
+    },
+}
+
+
+def stream_source(resources: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Find what wakes the function that follows the stream."""
+    (source,) = resources["FollowNotifications"]["Properties"]["Events"].values()
+    assert source["Type"] == "DynamoDB"
+    return dict(source["Properties"])
+
+
+@pytest.mark.parametrize("name", STREAM_SOURCE)
+def test_the_stream_is_read_as_it_should_be(
+    resources: dict[str, dict[str, Any]], name: str
+) -> None:
+    """From its oldest record on, new items alone, tried a bounded number of times."""
+    assert stream_source(resources)[name] == STREAM_SOURCE[name]
+
+
+def test_the_stream_has_no_other_property(resources: dict[str, dict[str, Any]]) -> None:
+    """Chalice's placeholder is replaced; the table writes the stream that is read."""
+    assert set(stream_source(resources)) == set(STREAM_SOURCE)
+    table = resources["NotificationsTable"]["Properties"]
+    assert table["StreamSpecification"] == {"StreamViewType": "NEW_IMAGE"}
+
+
+def test_what_could_not_be_told_is_tried_every_minute(
+    resources: dict[str, dict[str, Any]],
+) -> None:
+    """By a schedule, the one source of its function."""
+    (source,) = resources["EveryMinute"]["Properties"]["Events"].values()
+    assert source == {"Type": "Schedule", "Properties": {"Schedule": "rate(1 minute)"}}
+
+
+def test_the_failure_queue_is_sealed_and_keeps_two_weeks(
+    resources: dict[str, dict[str, Any]],
+) -> None:
+    """The longest that a queue can, and encrypted."""
+    (queue,) = of_type(resources, "AWS::SQS::Queue").values()
+    assert queue["Properties"] == {
+        "MessageRetentionPeriod": 14 * 86_400,
+        "SqsManagedSseEnabled": True,
+    }
 
 
 def test_api_gateways_own_errors_have_our_form(resources: dict[str, dict[str, Any]]) -> None:
