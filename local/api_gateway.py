@@ -69,7 +69,7 @@ class ApiGateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; its path is below the stage, and not decoded, as API Gateway's."""
-        body = await _body(receive)
+        body = await body_of(receive, MAX_BODY_BYTES)
         if body is None:
             await answer(send, 413, *problem("too-large", "The request is too large", 413))
             return
@@ -148,14 +148,14 @@ def _pattern(route: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", route))
 
 
-async def _body(receive: Receive) -> bytes | None:
-    """Read a body, None if it passes API Gateway's limit."""
+async def body_of(receive: Receive, max_bytes: int) -> bytes | None:
+    """Read a body, None if it passes a limit."""
     parts, length, more = [], 0, True
     while more:
         message = await receive()
         part = message.get("body", b"")
         length += len(part)
-        if length > MAX_BODY_BYTES:
+        if length > max_bytes:
             return None
         parts.append(part)
         more = message.get("more_body", False)

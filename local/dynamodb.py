@@ -23,6 +23,10 @@ CREDENTIALS = {
 }
 
 
+# Each reader needs its last one; there are a few readers.
+MAX_ITERATORS = 64
+
+
 class _Quiet(WSGIRequestHandler):
     """Keeps connections open, and says nothing of each call."""
 
@@ -47,10 +51,11 @@ def moto_engine() -> Iterator[str]:
     """
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+    dispatcher = DomainDispatcherApplication(create_backend_app)
     server = make_server(
         "127.0.0.1",
         0,
-        one_at_a_time(DomainDispatcherApplication(create_backend_app)),
+        one_at_a_time(_without_old_iterators(dispatcher)),
         threaded=True,
         request_handler=_Quiet,
     )
@@ -73,3 +78,22 @@ def one_at_a_time(application: Wsgi) -> Wsgi:
             return [b"".join(application(environment, start_response))]
 
     return locked
+
+
+def _without_old_iterators(application: Wsgi) -> Wsgi:
+    """Let moto forget stream iterators that nobody uses any more.
+
+    It keeps every one for ever, two a poll, and with each a copy of the table as it then was.
+    """
+    from moto.dynamodbstreams.models import dynamodbstreams_backends
+
+    def swept(environment: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        answer = application(environment, start_response)
+        for backends in dynamodbstreams_backends.values():
+            for backend in backends.values():
+                iterators = backend.shard_iterators
+                while len(iterators) > MAX_ITERATORS:
+                    del iterators[next(iter(iterators))]
+        return answer
+
+    return swept

@@ -23,6 +23,7 @@ Dialtone is ready on {url}
 
   the service    {url}/api/            (description: {url}/api/openapi.json)
   phones ask     {url}/init
+  Users instances connect to {websocket_url}/example.com/devices    (make app-client)
   demo people    user1 … user20, admin, platform       domain example.com
 
 Try it, in another shell:
@@ -81,8 +82,10 @@ def main() -> None:
     with ExitStack() as stack:
         own = {
             "DYNAMODB_ENDPOINT": endpoint or stack.enter_context(dynamodb.moto_engine()),
+            **serve.websocket_settings(HOST, int(port), url),
             "PUBLIC_URL": f"{url}/{STAGE}",
             "KEYS_FILE": str(serve.STATE / "keys.json"),
+            "INSTANCE_DOMAIN": demo.INSTANCE_DOMAIN,
             "ISSUER": issuer.url,
             "AUDIENCE": AUDIENCE,
         }
@@ -97,12 +100,13 @@ def main() -> None:
 
         banner = BANNER.format(
             url=url,
+            websocket_url=url.replace("http", "ws", 1),
             url_argument="" if port == serve.DEFAULT_PORT else f" URL={url}/init",
             kept=" not: another engine keeps it" if endpoint else ", for it lives in memory",
         )
         # moto alone does not delete what has expired; other engines do so by themselves
-        beside = None if endpoint else sweep
-        serve.listen(DemoFront(behind, issuer), HOST, int(port), banner, beside)
+        beside = [] if endpoint else [sweep]
+        serve.listen(DemoFront(behind, issuer), HOST, int(port), banner, *beside)
 
 
 if __name__ == "__main__":

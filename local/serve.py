@@ -5,25 +5,31 @@ adds to it. It must not contain any of the service's own rules, and no way to ge
 """
 
 import asyncio
+import ipaddress
 import os
+import socket
 import sys
+import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
-from chalicelib import identity, observability, settings
+from chalicelib import identity, observability, sending, settings
 from chalicelib.storage import connection, sightings, vault
 from local import dynamodb, tables
 from local.api_gateway import STAGE, ApiGateway, Receive, Scope, Send, answer, problem
+from local.streams import Schedule, StreamPump, in_threads
+from local.websocket_gateway import MANAGEMENT, SERVED_BY, Functions, Limits, WebsocketGateway
 
 STATE = Path(__file__).parent.parent / ".state"
 PREFIX = "dialtone-"
@@ -33,6 +39,8 @@ DEFAULT_PORT = "8000"
 MAX_PORT = 65535
 EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
 REFUSED = 2
+# What is still running at Ctrl+C gets this long.
+GRACE_SECONDS = 3
 # An engine that is not there should be said at once, not after botocore's minutes.
 _PATIENCE = Config(connect_timeout=2, read_timeout=20, retries={"max_attempts": 1})
 
@@ -59,10 +67,13 @@ class Service:
     """What runs behind the port.
 
     Args:
+        pump: the stream and the schedule, to run as long as the server does.
         table_names: concept → table name.
     """
 
     gateway: ApiGateway
+    websockets: WebsocketGateway
+    pump: Beside
     client: Any
     table_names: dict[str, str]
 
@@ -90,13 +101,74 @@ def service(own: Mapping[str, str], address: str) -> Iterator[Service]:
     names = tables.create(client, PREFIX, used.tables)
     vault.write_new_keys(Path(used.keys_file))
 
-    from app import app
+    import app as deployed
 
-    gateway = ApiGateway(app, address)
+    gateway = ApiGateway(deployed.app, address)
+    functions = Functions(
+        deployed.websocket_connect, deployed.websocket_message, deployed.websocket_disconnect
+    )
+    limits = _websocket_limits(os.environ)
+    every_seconds = float(os.environ.get("SCHEDULE_SECONDS") or 60)
+    websockets = WebsocketGateway(functions, address, limits, _peers(used.websocket_endpoint))
+    streams_client = Session().create_client(
+        "dynamodbstreams", endpoint_url=used.dynamodb_endpoint, config=_PATIENCE
+    )
+
+    def pumps(ending: threading.Event) -> tuple[StreamPump, Schedule]:
+        end = (ending.wait, ending.is_set)
+        region = streams_client.meta.region_name
+        return (
+            StreamPump(streams_client, names["notifications"], deployed.follow_notifications, *end),
+            Schedule("every_minute", deployed.every_minute, every_seconds, region, *end),
+        )
+
     try:
-        yield Service(gateway, client, names)
+        yield Service(gateway, websockets, in_threads(pumps), client, names)
     finally:
+        websockets.close()
         gateway.close()
+
+
+def websocket_settings(host: str, port: int, public_url: str) -> dict[str, str]:
+    """Tell where connections are made, and where the service speaks to them.
+
+    Args:
+        host: what the server listens on; the service itself prefers the loopback way.
+        public_url: where others reach this machine, the stage included.
+    """
+    public = urlsplit(public_url)
+    scheme = "wss" if public.scheme == "https" else "ws"
+    own = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared with, not bound
+    return {
+        "WEBSOCKET_ENDPOINT": f"http://{address_of(own, port)}",
+        "WEBSOCKET_URL": f"{scheme}://{public.netloc}/ws",
+    }
+
+
+def address_of(host: str, port: int) -> str:
+    """Write host and port as in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _peers(endpoint: str) -> frozenset[str]:
+    """Tell who may speak to connections: who calls from the address that the service calls."""
+    host = urlsplit(endpoint).hostname
+    if host is None:
+        return frozenset()
+    try:
+        return frozenset({str(ipaddress.ip_address(host))})
+    except ValueError:
+        return frozenset({socket.gethostbyname(host)})
+
+
+def _websocket_limits(environment: Mapping[str, str]) -> Limits:
+    plain = Limits()
+    return Limits(
+        idle_seconds=float(environment.get("WEBSOCKET_IDLE_SECONDS") or plain.idle_seconds),
+        lifetime_seconds=float(
+            environment.get("WEBSOCKET_LIFETIME_SECONDS") or plain.lifetime_seconds
+        ),
+    )
 
 
 def forget() -> None:
@@ -107,6 +179,7 @@ def forget() -> None:
     identity.forget()
     sightings.forget()
     observability.forget()
+    sending.forget()
 
 
 class Front:
@@ -114,11 +187,18 @@ class Front:
 
     def __init__(self, behind: Service, *, say: bool = False) -> None:
         """Take what is behind the port, and whether to print a line for each request."""
+        self.pump = behind.pump
         self._behind = behind
         self._say = say
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request or websocket; what the service tells its connections is not noted."""
+        if scope["type"] == "websocket":
+            await self._behind.websockets(scope, receive, send)
+            return
+        if path_of(scope).startswith(MANAGEMENT):
+            await self._behind.websockets.manage(scope, receive, send)
+            return
         started = time.perf_counter()
         status: list[int] = []
 
@@ -154,45 +234,51 @@ def path_of(scope: Scope) -> str:
 class _Server(uvicorn.Server):
     """Says that it is ready once it listens, and runs what is to run beside it."""
 
-    def __init__(self, config: uvicorn.Config, banner: str, beside: Beside | None) -> None:
+    def __init__(self, config: uvicorn.Config, banner: str, beside: Sequence[Beside]) -> None:
         super().__init__(config)
         self._banner = banner
         self._beside = beside
-        self._running: asyncio.Task[None] | None = None
+        self._running: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: Any = None) -> None:  # noqa: ANN401 - uvicorn's signature
         await super().startup(sockets)
         if self.started:
             print(self._banner, flush=True)
-            if self._beside is not None:
-                self._running = asyncio.create_task(self._beside())
+            self._running = [asyncio.create_task(one()) for one in self._beside]
 
     async def shutdown(self, sockets: Any = None) -> None:  # noqa: ANN401 - uvicorn's signature
-        if self._running is not None:
-            self._running.cancel()
+        for task in self._running:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._running
+                await task
         await super().shutdown(sockets)
 
 
-def listen(front: Front, host: str, port: int, banner: str, beside: Beside | None = None) -> None:
+def listen(front: Front, host: str, port: int, banner: str, *beside: Beside) -> None:
     """Serve until Ctrl+C.
 
     Args:
         banner: printed once everything listens.
-        beside: runs as long as the server does.
+        beside: what runs as long as the server does, the front's pump aside.
     """
-    config = uvicorn.Config(
+    config = configuration(front, host, port)
+    # uvicorn raises the Ctrl+C that it was ended by once more, after its own clean end
+    with suppress(KeyboardInterrupt):
+        _Server(config, banner, (front.pump, *beside)).run()
+
+
+def configuration(front: Front, host: str, port: int) -> uvicorn.Config:
+    """Say how uvicorn is to serve."""
+    return uvicorn.Config(
         front,
         host=host,
         port=port,
         log_level="warning",
         lifespan="off",
         access_log=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        **SERVED_BY,
     )
-    # uvicorn raises the Ctrl+C that it was ended by once more, after its own clean end
-    with suppress(KeyboardInterrupt):
-        _Server(config, banner, beside).run()
 
 
 def faults_of(environment: Mapping[str, str]) -> list[str]:
@@ -222,9 +308,13 @@ def main() -> int:
         return _refuse(*faults)
     host = os.environ.get("HOST") or DEFAULT_HOST
     port = int(os.environ.get("PORT") or DEFAULT_PORT)
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    address = address_of(host, port)
+    public_url = os.environ.get("PUBLIC_URL") or f"http://{address}/{STAGE}"
+    websocket = websocket_settings(host, port, public_url)
     own = {
-        "PUBLIC_URL": os.environ.get("PUBLIC_URL") or f"http://{address}/{STAGE}",
+        **websocket,
+        "WEBSOCKET_URL": os.environ.get("WEBSOCKET_URL") or websocket["WEBSOCKET_URL"],
+        "PUBLIC_URL": public_url,
         "KEYS_FILE": os.environ.get("KEYS_FILE") or str(STATE / "keys.json"),
         "EMIT_METRICS": os.environ.get("EMIT_METRICS") or "false",
     }

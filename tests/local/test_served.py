@@ -6,8 +6,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from local import demo
+from local.app_client import AppClient
 from tests.local.served import Served
 
 FORM = "vars create UPDATE/PROVISIONING-CODE h prompt"
@@ -96,3 +98,14 @@ def test_the_front_has_its_doors_and_no_others(served: Served) -> None:
     assert status == 200
     assert "Authorization" in headers["access-control-allow-headers"]
     assert served.ask("PATCH", "/api/me")[0] == 405
+
+
+def test_websockets_open_on_the_same_port_and_are_reached_there(served: Served) -> None:
+    """AppWebsocket's two doors, the management API beside them, and no other door."""
+    for path in ("/ws", f"/{demo.DOMAIN}/devices"):
+        with AppClient.connect(f"ws://127.0.0.1:{served.port}{path}"):
+            pass
+    with pytest.raises(InvalidStatus):
+        AppClient.connect(f"ws://127.0.0.1:{served.port}/{demo.DOMAIN}/devices/sysclients")
+    status, headers, _ = served.ask("POST", "/@connections/nobody", body="x")
+    assert (status, headers["x-amzn-errortype"]) == (410, "GoneException")
