@@ -2,13 +2,14 @@
 PYTHON ?= python3
 PORT ?= 8000
 URL ?= http://127.0.0.1:$(PORT)/init
+APP_URL ?= ws://127.0.0.1:$(PORT)/example.com/devices
 STAGE ?= dev
 BIN := .venv/bin
 # Fixed: the packaged template must not depend on where it is made.
 export AWS_DEFAULT_REGION ?= eu-central-1
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve phone test test-engine check bench package audit lock format
+.PHONY: help run serve phone app-client test test-engine check bench package audit lock format
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -22,6 +23,11 @@ serve: .venv/.local ## the same for a network of its own (DYNAMODB_ENDPOINT= ISS
 phone: .venv/.local ## a simulated phone (CODE="1234 5678 9012" or LINE= URL= SOURCE=127.0.0.x MAC=)
 	@$(BIN)/python -m local.phone --url "$(URL)" $(if $(CODE),--code "$(CODE)") $(if $(LINE),--line "$(LINE)") \
 		$(if $(SOURCE),--source "$(SOURCE)") $(if $(MAC),--mac "$(MAC)")
+
+app-client: .venv/.local ## log in to AppWebsocket, ask a code, print what is told (APP_URL= DOMAIN= PASSWORD= APP= CATEGORY= SIP=)
+	@$(BIN)/python -m local.app_client --url "$(APP_URL)" $(if $(DOMAIN),--domain "$(DOMAIN)") \
+		$(if $(PASSWORD),--password "$(PASSWORD)") $(if $(APP),--app "$(APP)") \
+		$(if $(CATEGORY),--category "$(CATEGORY)") $(if $(SIP),--sip "$(SIP)")
 
 test: .venv/.dev ## all tests, with branch coverage of the rules, the storage and the roles
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
@@ -38,6 +44,7 @@ check: .venv/.dev ## everything that must hold before a commit; ends with the te
 
 bench: .venv/.dev .engine/DynamoDBLocal.jar ## measure cold starts and handlers against bare botocore, as ratios
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.push
 
 package: .venv/.dev ## what CloudFormation deploys, in build/ (STAGE=dev or prod)
 	rm -rf build
