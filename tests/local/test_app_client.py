@@ -70,7 +70,7 @@ def played() -> Iterator[Played]:
     ],
 )
 def test_a_digest_is_the_vendors(info: str | None, expected: str) -> None:
-    """Source: protocol.md 1.4, the vendor's own vectors."""
+    """The vendor's own examples come out as published."""
     assert digest(("pbxadminapi", "", "", "", ""), info, CHALLENGE, "pwd") == expected
 
 
