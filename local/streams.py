@@ -113,7 +113,8 @@ class StreamPump:
             streams = self.client.list_streams(TableName=self.table_name)["Streams"]
             if not streams:
                 return
-            self._stream_arn = streams[-1]["StreamArn"]
+            # a table that was deleted and made again may still show its old stream beside
+            self._stream_arn = max(streams, key=lambda each: each["StreamLabel"])["StreamArn"]
         arguments = {"StreamArn": self._stream_arn}
         while True:
             described = self.client.describe_stream(**arguments)["StreamDescription"]
