@@ -259,7 +259,7 @@ class Shards:
         region_name = "eu-central-1"
 
     def list_streams(self, **_: object) -> Event:
-        return {"Streams": [{"StreamArn": "arn"}]}
+        return {"Streams": [{"StreamArn": "arn", "StreamLabel": "2026"}]}
 
     def describe_stream(self, **_: object) -> Event:
         names = list(self.shards)
