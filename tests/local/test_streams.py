@@ -1,8 +1,9 @@
 """The stream and the schedule on one machine: every record once, in order, and retries that end."""
 
 import asyncio
+import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from botocore.session import Session
 from chalice.app import Chalice, DynamoDBEvent
 from moto.dynamodbstreams.models import dynamodbstreams_backends
 
-from local import dynamodb
+from local import dynamodb, tables
 from local.streams import (
     BACK_OFF_SECONDS,
     ENGINE_TROUBLE_SECONDS,
@@ -28,6 +29,18 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 Event = dict[str, Any]
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def table_names(table_names: dict[str, str], client: "DynamoDBClient") -> Iterator[dict[str, str]]:
+    """Give each test a stream that nobody has written to, under a name that was never used."""
+    name = f"{table_names['notifications']}-{next(_numbers)}"
+    tables.create_one(client, name, tables.definitions()["notifications"])
+    yield {**table_names, "notifications": name}
+    client.delete_table(TableName=name)
 
 
 class Follower:
