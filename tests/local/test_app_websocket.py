@@ -84,7 +84,8 @@ def test_a_page_hears_of_its_persons_phone(served: Served) -> None:
             changed = page.wait_for("PhoneChanged", SOON_SECONDS)
             states.append(changed["phone"]["state"])
             assert changed["hw_id"] == hw_id
-    assert states[0] == "registered"
+    # each message tells the state by then, so a fast phone may skip what was between
+    assert states[-1] == "current"
 
 
 def test_codes_of_profile_are_not_told_to_users_instances(
