@@ -20,7 +20,7 @@ pytestmark = pytest.mark.engine
 
 PASSWORD = "dialtone"
 PHONES = 40
-SOON_SECONDS = 20
+SOON_SECONDS = 60
 
 
 @pytest.fixture
