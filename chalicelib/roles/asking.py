@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PLATFORM_ADMIN = "platform-admin"
 DEVICES_ADMIN = "devices-admin"
+USERS_ADMIN = "users-admin"
+UPDATE_PATH = "/devices/update"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Asking:
     @property
     def update_url(self) -> str:
         """Our URL for update clients, where phones go if their domain names no other."""
-        return f"{self.base_url}/devices/update"
+        return f"{self.base_url}{UPDATE_PATH}"
 
     @property
     def is_platform_admin(self) -> bool:

@@ -13,12 +13,12 @@ from chalicelib.core.codes import Code, Entry, Lifetime, State
 from chalicelib.core.devices import Device
 from chalicelib.core.errors import NotFoundError, StoreUnavailableError
 from chalicelib.roles import issuing
+from chalicelib.roles.asking import UPDATE_PATH
 from chalicelib.storage import audit, codes, devices, domains, notifications, vault
 from chalicelib.storage.connection import Refused, Transaction
 from chalicelib.storage.connections import Connection
 from chalicelib.storage.domains import Category, Domain
 
-DEFAULT_UPDATE_PATH = "/devices/update"
 _PAGE = 100
 
 
@@ -274,7 +274,7 @@ def _update_url() -> str:
     base_url = settings.current().public_url
     if not base_url:
         raise StoreUnavailableError("PUBLIC_URL is not set")
-    return f"{base_url}{DEFAULT_UPDATE_PATH}"
+    return f"{base_url}{UPDATE_PATH}"
 
 
 def _entry(asking: Instance, code: Code, action: str) -> audit.Entry:

@@ -9,15 +9,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from chalicelib import observability, settings
+from chalicelib import observability, sending, settings
 from chalicelib.core import app_login
 from chalicelib.core.errors import (
-    LimitReachedError,
     NotAllowedError,
     NotSignedInError,
     StoreUnavailableError,
 )
 from chalicelib.core.rate_limits import LimitName
+from chalicelib.roles.asking import USERS_ADMIN
 from chalicelib.storage import connections, domains, limits, notifications, vault
 from chalicelib.storage.connection import Refused, Transaction
 from chalicelib.storage.connections import Connection, Role
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from chalicelib.core.app_login import Login
     from chalicelib.identity import Person
 
-USERS_ADMIN = "users-admin"
 _NO_PASSWORD = "-"  # noqa: S105 - stands in where there is none, so that both cost the same
 
 
@@ -51,6 +50,15 @@ def close_connection(connection_id: str) -> None:
         connections.close(known)
 
 
+def hang_up(connection_id: str) -> None:
+    """Close a connection and forget it, as it is by now; the schedule tries what fails again."""
+    try:
+        sending.close(connection_id)
+        close_connection(connection_id)
+    except StoreUnavailableError as error:
+        observability.logger().warning("connection not closed", extra={"why": error.what})
+
+
 def attend(connection_id: str, now: datetime) -> Connection:
     """Tell who is at the other end of a connection that sends a message.
 
@@ -62,9 +70,7 @@ def attend(connection_id: str, now: datetime) -> Connection:
     known = connections.find(connection_id)
     if known is None or known.is_over(now):
         raise NotSignedInError("the connection is over")
-    limit = settings.current().limits[LimitName.MESSAGES]
-    if not limits.take(limit, connection_id, now):
-        raise LimitReachedError(limit.name, -(-limit.interval_ms // 1000))
+    limits.demand(settings.current().limits[LimitName.MESSAGES], connection_id, now)
     return known
 
 

@@ -16,6 +16,7 @@ from chalicelib import observability, sending
 from chalicelib.core.codes import Code
 from chalicelib.core.devices import Device
 from chalicelib.core.errors import NotDeliveredError, StoreUnavailableError
+from chalicelib.roles import logins
 from chalicelib.storage import codes, connections, devices, domains, notifications
 from chalicelib.storage.connections import Connection
 from chalicelib.storage.notifications import Fact, Lease, Pending
@@ -66,7 +67,6 @@ class News:
 
 TellInstance = Callable[[Told], str]
 TellPerson = Callable[[News, datetime], Iterable[str]]
-TellAdmin = TellPerson
 
 
 def deliver(domain: str, tell: TellInstance, clock: Clock) -> bool:
@@ -110,7 +110,7 @@ def remind(tell: TellInstance, clock: Clock, pause: Callable[[float], None]) -> 
     """
     for known in connections.overdue(clock()):
         observability.count("ConnectionOverdue", role=known.role)
-        hang_up(known)
+        logins.hang_up(known.connection_id)
     instances = connections.domains_listening()
     wanted = list(
         dict.fromkeys(
@@ -119,19 +119,27 @@ def remind(tell: TellInstance, clock: Clock, pause: Callable[[float], None]) -> 
     )
     # if there is not time enough for all, the next minute begins with others
     random.shuffle(wanted)
-    held = [domain for domain in wanted if not _delivered(domain, tell, clock)]
+    held = [domain for domain in wanted if not try_to_deliver(domain, tell, clock)]
     if held:
         pause(_PATIENCE_SECONDS)
         for domain in held:
-            _delivered(domain, tell, clock)
+            try_to_deliver(domain, tell, clock)
 
 
-def wake(domain: str, tell: TellInstance, clock: Clock) -> None:
-    """Deliver; trouble is logged, for the schedule comes back to it."""
-    _delivered(domain, tell, clock)
+def try_to_deliver(domain: str, tell: TellInstance, clock: Clock) -> bool:
+    """Deliver; trouble is logged, for the schedule comes back to it.
+
+    Returns:
+        False if another is at it.
+    """
+    try:
+        return deliver(domain, tell, clock)
+    except StoreUnavailableError as error:
+        observability.logger().warning("delivery put off", extra={"why": error.what})
+        return True
 
 
-def tell_people(fact: Fact, tell: TellPerson, tell_admin: TellAdmin, clock: Clock) -> None:
+def tell_people(fact: Fact, tell: TellPerson, tell_admin: TellPerson, clock: Clock) -> None:
     """Tell a person, and those who roll out, what has become of a code or a phone.
 
     Best effort: each message brings the whole new state, so the next one heals a missed one.
@@ -148,23 +156,6 @@ def tell_people(fact: Fact, tell: TellPerson, tell_admin: TellAdmin, clock: Cloc
             _tell_each(known, tell_admin(news, clock()))
     except StoreUnavailableError as error:
         observability.logger().warning("people not told", extra={"why": error.what})
-
-
-def hang_up(known: Connection) -> None:
-    """Close a connection and forget it; one that cannot be closed is tried again."""
-    try:
-        sending.close(known.connection_id)
-        connections.close(known)
-    except StoreUnavailableError as error:
-        observability.logger().warning("connection not closed", extra={"why": error.what})
-
-
-def _delivered(domain: str, tell: TellInstance, clock: Clock) -> bool:
-    try:
-        return deliver(domain, tell, clock)
-    except StoreUnavailableError as error:
-        observability.logger().warning("delivery put off", extra={"why": error.what})
-        return True
 
 
 def _acquire(domain: str, clock: Clock) -> Lease | None:

@@ -66,7 +66,7 @@ def received(event: WebsocketEvent) -> Response:
     try:
         known = logins.attend(event.connection_id, now())
     except NotSignedInError:
-        _hang_up(event.connection_id)
+        logins.hang_up(event.connection_id)
         return _done()
     except DialtoneError as error:
         _send(event.connection_id, [frames.written("Error", error=frames.reason_of(error))])
@@ -100,7 +100,7 @@ def _answer(message: frames.Message, known: Connection) -> None:
     except DialtoneError as error:
         _send(known.connection_id, [message.refused(error)])
         if message.name in LOGINS and isinstance(error, NotSignedInError | NotAllowedError):
-            _hang_up(known.connection_id)
+            logins.hang_up(known.connection_id)
     except Exception:  # noqa: BLE001 - the last line of defence, as in api/views.py
         # a defect of ours: it is written down, and this one message has a defined end
         observability.logger().exception("message failed", extra={"name_of_message": message.name})
@@ -133,14 +133,6 @@ def _send(connection_id: str, messages: Iterable[str]) -> None:
         except StoreUnavailableError as error:
             observability.logger().warning("answer not sent", extra={"why": error.what})
             return
-
-
-def _hang_up(connection_id: str) -> None:
-    try:
-        sending.close(connection_id)
-        logins.close_connection(connection_id)
-    except StoreUnavailableError as error:
-        observability.logger().warning("connection not closed", extra={"why": error.what})
 
 
 def _done() -> Response:

@@ -50,8 +50,7 @@ class Message:
     @property
     def src(self) -> str:
         """What its sender marked it with, empty for nothing."""
-        src = self.members.get("src")
-        return src if isinstance(src, str) and len(src) <= _MAX_SRC_LENGTH else ""
+        return str(self.members["src"]) if self._is_text("src") else ""
 
     def read(self, model: type[_Model]) -> _Model:
         """Read its members.

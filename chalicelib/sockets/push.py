@@ -39,7 +39,7 @@ def follow(event: DynamoDBEvent) -> dict[str, Any]:
         elif item.kind is Kind.FACT:
             facts.append(item.to(Fact))
     for domain in domains:
-        notifications.wake(domain, device_provisioned, now)
+        notifications.try_to_deliver(domain, device_provisioned, now)
     for fact in facts:
         notifications.tell_people(fact, person_news, admin_news, now)
     return {"batchItemFailures": []}

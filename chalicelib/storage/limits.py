@@ -57,6 +57,18 @@ def take(limit: Limit, subject: str, now: datetime) -> bool:
     return _try(limit, subject, _milliseconds(now)).is_allowed
 
 
+def demand(limit: Limit, subject: str, now: datetime) -> None:
+    """Take one attempt from a bucket, without waiting for refunds.
+
+    Raises:
+        LimitReachedError: the bucket is full; says for how long.
+        StoreUnavailableError: throttled or unreachable.
+    """
+    decision = _try(limit, subject, _milliseconds(now))
+    if not decision.is_allowed:
+        raise _reached(limit, decision)
+
+
 def reserve(
     limit: Limit, subject: str, now: datetime, pause: Callable[[float], None] = time.sleep
 ) -> None:
