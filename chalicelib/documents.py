@@ -1,9 +1,15 @@
-"""The JSON that goes out, member by member; what is secret at rest is not in it."""
+"""JSON over HTTP and websockets alike: how it is read, and what goes out, member by member.
 
-from typing import TYPE_CHECKING, Any
+What is secret at rest does not go out.
+"""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from chalicelib.core.errors import Fault, InvalidRequestError
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from pydantic import BaseModel
 
     from chalicelib.core.configuration import ConfigurationType
     from chalicelib.core.devices import Device
@@ -16,6 +22,41 @@ if TYPE_CHECKING:
     from chalicelib.storage.domains import Category, Domain
     from chalicelib.storage.installations import Installation
     from chalicelib.storage.sightings import Seen
+
+_Model = TypeVar("_Model", bound="BaseModel")
+
+
+def read(text: str | bytes, model: "type[_Model]") -> "_Model":
+    """Read JSON that came in.
+
+    Raises:
+        InvalidRequestError: it is no JSON, or not of this shape; with every fault, by field.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False)
+        raise InvalidRequestError(
+            *(Fault(".".join(str(part) for part in each["loc"]), each["msg"]) for each in found)
+        ) from None
+
+
+def faults(error: InvalidRequestError) -> list[dict[str, str]]:
+    """Write what is wrong with it."""
+    return [{"field": fault.field, "message": fault.message} for fault in error.faults]
+
+
+def plain(value: object) -> str:
+    """Write what JSON has no word for: times, as RFC 3339.
+
+    Raises:
+        TypeError: it is no time.
+    """
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def profile(person: "Profile") -> dict[str, Any]:

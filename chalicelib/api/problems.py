@@ -11,6 +11,7 @@ from typing import Any
 
 from chalice.app import Response
 
+from chalicelib import documents
 from chalicelib.core import errors
 
 CONTENT_TYPE = "application/problem+json"
@@ -72,9 +73,7 @@ def problem_of(error: Exception) -> Response:
     members: dict[str, Any] = {}
     headers: dict[str, str] = {}
     if isinstance(error, errors.InvalidRequestError):
-        members["faults"] = [
-            {"field": fault.field, "message": fault.message} for fault in error.faults
-        ]
+        members["faults"] = documents.faults(error)
     if isinstance(error, errors.NotFoundError | errors.ConflictError):
         members["detail"] = str(error)
     if isinstance(error, errors.InUseError):

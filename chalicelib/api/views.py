@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from chalice.app import Blueprint, Request, Response
 
-from chalicelib import observability, settings
+from chalicelib import documents, observability, settings
 from chalicelib.api import problems
 from chalicelib.core import scripts
 from chalicelib.core.errors import (
@@ -123,16 +123,7 @@ class Call:
         Raises:
             InvalidRequestError: it is no JSON, or not of this shape; with every fault, by field.
         """
-        from pydantic import ValidationError
-
-        try:
-            return model.model_validate_json(self.request.raw_body)
-        except ValidationError as error:
-            faults = [
-                Fault(".".join(str(part) for part in found["loc"]), found["msg"])
-                for found in error.errors(include_input=False, include_url=False)
-            ]
-            raise InvalidRequestError(*faults) from None
+        return documents.read(self.request.raw_body, model)
 
     def choice(self, name: str, pattern: str, wanted: str) -> str | None:
         """Read a parameter of the query that must match, None if it is not there.
@@ -222,7 +213,7 @@ class Views(Blueprint):
 def document(body: Mapping[str, Any], status: int = 200) -> Response:
     """Answer with JSON; times become RFC 3339."""
     return Response(
-        body=json.dumps(body, default=_json_value),
+        body=json.dumps(body, default=documents.plain),
         status_code=status,
         headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
     )
@@ -281,9 +272,3 @@ def _log(request: Request, answer: Response, seconds: float) -> None:
             "request_id": request.context.get("requestId"),
         },
     )
-
-
-def _json_value(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    raise TypeError(f"{type(value).__name__} has no JSON form")

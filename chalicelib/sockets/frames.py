@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from chalicelib import documents
 from chalicelib.core.errors import (
     DialtoneError,
     Fault,
@@ -58,16 +59,7 @@ class Message:
         Raises:
             InvalidRequestError: they are not of this shape; with every fault, by field.
         """
-        from pydantic import ValidationError
-
-        try:
-            return model.model_validate_json(self.text)
-        except ValidationError as error:
-            faults = [
-                Fault(".".join(str(part) for part in found["loc"]), found["msg"])
-                for found in error.errors(include_input=False, include_url=False)
-            ]
-            raise InvalidRequestError(*faults) from None
+        return documents.read(self.text, model)
 
     def result(self, **members: Any) -> str:  # noqa: ANN401 - any JSON
         """Write the answer to it."""
@@ -92,9 +84,7 @@ class Message:
         """Write why it is not done; says no more than a person over HTTP would hear."""
         members: dict[str, Any] = {"error": reason_of(error)}
         if isinstance(error, InvalidRequestError):
-            members["faults"] = [
-                {"field": fault.field, "message": fault.message} for fault in error.faults
-            ]
+            members["faults"] = documents.faults(error)
         if isinstance(error, LimitReachedError | StoreUnavailableError):
             members["retryAfter"] = error.retry_after_seconds
         return self.result(**members)
@@ -141,15 +131,8 @@ def written(name: str, **members: Any) -> str:  # noqa: ANN401 - any JSON
 
 
 def _text(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=documents.plain)
     if text.isascii() or not _SURROGATE.search(text):
         return text
     # half a character, which JSON can escape and UTF-8 cannot carry: echoed as it came
     return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def _plain(value: object) -> str:
-    """Write what JSON has no word for: times."""
-    if not isinstance(value, datetime):
-        raise TypeError(type(value).__name__)
-    return value.isoformat().replace("+00:00", "Z")
