@@ -66,16 +66,15 @@ class SharedConnection(Connection):
         for attempt in range(MAX_CONFLICT_RETRIES + 1):
             try:
                 return super()._make_api_call(operation_name, operation_kwargs)
-            except ClientError as error:
+            except (ClientError, BotoCoreError) as error:
+                ours = as_ours(error)
+                if ours is not error:
+                    raise ours from error
                 codes = _codes_of(error)
-                if codes & _UNAVAILABLE:
-                    raise StoreUnavailableError(min(codes & _UNAVAILABLE)) from error
                 if not codes & {_CONFLICT, f"{_CONFLICT}Exception"}:
                     raise
                 if _CONDITION_FAILED in codes:
                     raise
-            except BotoCoreError as error:
-                raise StoreUnavailableError(type(error).__name__) from error
             if attempt < MAX_CONFLICT_RETRIES:
                 self.pause_after(attempt)
         raise StoreUnavailableError(_CONFLICT)
@@ -85,7 +84,21 @@ class SharedConnection(Connection):
         self.pause(random.uniform(0, _PAUSE_SECONDS * 2**attempt))  # noqa: S311 - jitter
 
 
-def _codes_of(error: ClientError) -> set[str]:
+def as_ours(error: Exception) -> Exception:
+    """Turn a failure of AWS into ours, also of a call that is not made here.
+
+    Returns:
+        StoreUnavailableError for throttled or unreachable, anything else as it is.
+    """
+    if isinstance(error, BotoCoreError):
+        return StoreUnavailableError(type(error).__name__)
+    unavailable = _codes_of(error) & _UNAVAILABLE
+    return StoreUnavailableError(min(unavailable)) if unavailable else error
+
+
+def _codes_of(error: Exception) -> set[str]:
+    if not isinstance(error, ClientError):
+        return set()
     codes = {error.response.get("Error", {}).get("Code", "")}
     reasons = getattr(error, "cancellation_reasons", ())
     return codes | {reason.code for reason in reasons if reason is not None}

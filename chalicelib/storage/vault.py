@@ -111,7 +111,29 @@ def mark(secret: str) -> str:
     return _mac(keys[keys["current"]], "mark", secret)[:32]
 
 
+def keyed_hash(*parts: str) -> str:
+    """Hash texts for storing that could be guessed, so that the hash must say nothing of them.
+
+    It is made with the oldest version of the vault key that is there, so that a new version changes
+    no hash (docs/decisions/0017).
+
+    Returns:
+        64 hex digits; other parts never have the same, wherever one ends and the next begins.
+
+    Raises:
+        StoreUnavailableError: the keys cannot be read.
+    """
+    keys = _keys("vault")
+    oldest = min((version for version in keys if version != "current"), key=int)
+    return _mac(keys[oldest], "keyed hash", json.dumps(parts))
+
+
 def seal(plain: str, purpose: str) -> str:
+    """Encrypt a text under the current vault key: see `seal_bytes`."""
+    return seal_bytes(plain.encode(), purpose)
+
+
+def seal_bytes(plain: bytes, purpose: str) -> str:
     """Encrypt a value under the current vault key (AES-256-GCM).
 
     Args:
@@ -125,12 +147,17 @@ def seal(plain: str, purpose: str) -> str:
     keys = _keys("vault")
     version = keys["current"]
     nonce = secrets.token_bytes(_NONCE_BYTES)
-    sealed = AESGCM(_sealing_key(keys[version])).encrypt(nonce, plain.encode(), purpose.encode())
+    sealed = AESGCM(_sealing_key(keys[version])).encrypt(nonce, plain, purpose.encode())
     return f"{version}.{base64.b64encode(nonce + sealed).decode()}"
 
 
 def unseal(sealed: str, purpose: str) -> str:
-    """Decrypt what `seal` made for the same purpose.
+    """Decrypt what `seal` made for the same purpose: see `unseal_bytes`."""
+    return unseal_bytes(sealed, purpose).decode()
+
+
+def unseal_bytes(sealed: str, purpose: str) -> bytes:
+    """Decrypt what `seal_bytes` made for the same purpose.
 
     Raises:
         cryptography.exceptions.InvalidTag: it was made for another purpose, or tampered with.
@@ -140,7 +167,7 @@ def unseal(sealed: str, purpose: str) -> str:
     version, _, encoded = sealed.partition(".")
     raw = base64.b64decode(encoded)
     key = _sealing_key(_keys("vault")[version])
-    return AESGCM(key).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], purpose.encode()).decode()
+    return AESGCM(key).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], purpose.encode())
 
 
 def _mac(key: str, *parts: str) -> str:

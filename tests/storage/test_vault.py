@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
+from hypothesis import HealthCheck, given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 
 from chalicelib import settings
 from chalicelib.core.errors import StoreUnavailableError
@@ -100,6 +103,34 @@ def test_a_mark_names_a_secret_without_telling_it(monkeypatch: pytest.MonkeyPatc
     assert (vault.mark("a secret"), vault.mark("a secreT") == mark) == (mark, False)
     monkeypatch.setattr(vault, "_keys", lambda _: {"current": "1", "1": "another"})
     assert vault.mark("a secret") != mark
+
+
+@settings_of_hypothesis(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text()), st.lists(st.text()))
+def test_other_parts_have_another_keyed_hash(one: list[str], other: list[str]) -> None:
+    """Wherever one part ends and the next begins."""
+    assert (vault.keyed_hash(*one) == vault.keyed_hash(*other)) is (one == other)
+    assert re.fullmatch(r"[0-9a-f]{64}", vault.keyed_hash(*one))
+
+
+def test_a_keyed_hash_outlives_a_rotation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest version makes it, by number; none without the key."""
+    made = vault.keyed_hash("a", "b")
+    keys = {"current": "10", "10": "newest", "9": "newer", "1": "vault key of the tests"}
+    monkeypatch.setattr(vault, "_keys", lambda _: keys)
+    assert vault.keyed_hash("a", "b") == made
+    del keys["1"]
+    by_nine = vault.keyed_hash("a", "b")
+    del keys["10"]
+    assert vault.keyed_hash("a", "b") == by_nine
+    assert by_nine != made
+
+
+@settings_of_hypothesis(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary())
+def test_bytes_are_sealed_as_they_are(plain: bytes) -> None:
+    """Whatever they are, and no text is needed."""
+    assert vault.unseal_bytes(vault.seal_bytes(plain, "purpose"), "purpose") == plain
 
 
 def test_a_sealed_value_opens_under_the_key_that_sealed_it(monkeypatch: pytest.MonkeyPatch) -> None:
