@@ -20,6 +20,7 @@ TABLES = (
     "audit",
     "sightings",
     "limits",
+    "idempotency",
     "installations",
     "connections",
     "notifications",

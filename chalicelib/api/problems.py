@@ -43,6 +43,7 @@ TABLE: Mapping[type[errors.DialtoneError], Situation] = {
         404, "code-not-redeemable", "This code cannot be redeemed"
     ),
     errors.InUseError: Situation(409, "in-use", "Others still depend on it"),
+    errors.InProgressError: Situation(409, "in-progress", "The same request is not done yet"),
     errors.ConflictError: Situation(409, "conflict", "It is not in the state that this needs"),
     errors.DeviceElsewhereError: Situation(
         409, "device-elsewhere", "The device belongs to another domain or user"
@@ -78,7 +79,9 @@ def problem_of(error: Exception) -> Response:
         members["detail"] = str(error)
     if isinstance(error, errors.InUseError):
         members["used_by"] = dict(error.used_by)
-    if isinstance(error, errors.LimitReachedError | errors.StoreUnavailableError):
+    if isinstance(
+        error, errors.LimitReachedError | errors.StoreUnavailableError | errors.InProgressError
+    ):
         headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, errors.NotSignedInError):
         headers["WWW-Authenticate"] = "Bearer"

@@ -8,7 +8,8 @@
     ├── NotFoundError              nothing of that name for this caller
     ├── CodeNotRedeemableError     unknown, expired, revoked or used: one answer for all
     ├── ConflictError              it is not, or no longer, in the state that this needs
-    │   └── InUseError             it cannot go, for others depend on it: says which
+    │   ├── InUseError             it cannot go, for others depend on it: says which
+    │   └── InProgressError        the same write is being done at this moment: come back
     ├── DeviceElsewhereError       the device belongs to another domain or user
     ├── LimitReachedError          too many attempts: come back later
     └── StoreUnavailableError      the database or the vault is throttled or unreachable
@@ -115,6 +116,15 @@ class InUseError(ConflictError):
         told = ", ".join(f"{kind} ({count})" for kind, count in used_by.items())
         super().__init__(f"in use by {told}")
         self.used_by = used_by
+
+
+class InProgressError(ConflictError):
+    """The same write, under the same key of the same caller, is being done at this moment."""
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        """Say when to ask again."""
+        super().__init__("the same request is still being worked on")
+        self.retry_after_seconds = retry_after_seconds
 
 
 class DeviceElsewhereError(DialtoneError):

@@ -17,6 +17,7 @@ SITUATIONS = [
     (errors.NotFoundError("category"), 404, "not-found"),
     (errors.CodeNotRedeemableError(errors.Refusal.EXPIRED), 404, "code-not-redeemable"),
     (errors.ConflictError("why"), 409, "conflict"),
+    (errors.InProgressError(2), 409, "in-progress"),
     (errors.InUseError({"devices": 3, "jobs": 1}), 409, "in-use"),
     (errors.DeviceElsewhereError(errors.Refusal.DEVICE_OF_ANOTHER_USER), 409, "device-elsewhere"),
     (errors.LimitReachedError("guesses", 7), 429, "limit-reached"),
@@ -53,7 +54,7 @@ def test_every_situation_has_its_problem(
     if isinstance(error, errors.InvalidRequestError):
         assert body["faults"] == [{"field": "category", "message": "missing"}]
     assert body.get("used_by") == getattr(error, "used_by", None)
-    if isinstance(error, errors.LimitReachedError | errors.StoreUnavailableError):
+    if hasattr(error, "retry_after_seconds"):
         assert answer.headers["retry-after"] == str(error.retry_after_seconds)
     assert "123456789012" not in answer.text
     assert "expired" not in answer.text
