@@ -54,7 +54,7 @@ def list_software(call: Call, domain: str) -> Response:
     return listing([documents.made_job(job) for job in page.items], page.next_after)
 
 
-@views.route("/domains/{domain}/jobs/software", methods=["POST"])
+@views.post("/domains/{domain}/jobs/software")
 def make_software_job(call: Call, domain: str) -> Response:
     """Let a category's devices load the current firmware."""
     from chalicelib.api import schemas
@@ -71,7 +71,7 @@ def list_configuration(call: Call, domain: str) -> Response:
     return listing([documents.made_job(job) for job in page.items], page.next_after)
 
 
-@views.route("/domains/{domain}/jobs/config", methods=["POST"])
+@views.post("/domains/{domain}/jobs/config")
 def make_configuration_job(call: Call, domain: str) -> Response:
     """Let a category's devices be configured."""
     from chalicelib.api import schemas
@@ -137,14 +137,14 @@ def explain(call: Call, domain: str, hw_id: str) -> Response:
     return listing([documents.explanation(one) for one in found], None)
 
 
-@views.route("/domains/{domain}/devices/{hw_id}/release", methods=["POST"])
+@views.post("/domains/{domain}/devices/{hw_id}/release")
 def release_device(call: Call, domain: str, hw_id: str) -> Response:
     """Release a device."""
     assignments.release(call.asking, domain, _hw_id(hw_id))
     return nothing()
 
 
-@views.route("/domains/{domain}/devices/{hw_id}/replace", methods=["POST"])
+@views.post("/domains/{domain}/devices/{hw_id}/replace")
 def replace_device(call: Call, domain: str, hw_id: str) -> Response:
     """Put another phone in a device's place."""
     from chalicelib.api import schemas

@@ -25,7 +25,7 @@ def list_domains(call: Call) -> Response:
     return listing([documents.domain(known) for known in page.items], page.next_after)
 
 
-@views.route("/domains", methods=["POST"])
+@views.post("/domains")
 def create_domain(call: Call) -> Response:
     """Make a domain."""
     from chalicelib.api import schemas

@@ -32,7 +32,7 @@ def categories(call: Call) -> Response:
     return listing([{"name": category.name} for category in found], None)
 
 
-@views.route("/me/codes", methods=["POST"])
+@views.post("/me/codes")
 def issue_code(call: Call) -> Response:
     """Issue a code."""
     from chalicelib.api import schemas

@@ -39,7 +39,7 @@ def list_installations(call: Call) -> Response:
     return listing([documents.installation(known) for known in page.items], page.next_after)
 
 
-@views.route("/installations", methods=["POST"])
+@views.post("/installations")
 def create_installation(call: Call) -> Response:
     """Let a foreign installation ask for codes."""
     from chalicelib.api import schemas

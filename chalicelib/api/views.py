@@ -9,7 +9,7 @@ import json
 import re
 import time
 from base64 import b64decode, urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -31,18 +31,25 @@ from chalicelib.core.errors import (
     StoreUnavailableError,
 )
 from chalicelib.core.rate_limits import source_of
+from chalicelib.loading import on_use
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from chalicelib.identity import Person
     from chalicelib.roles.asking import Asking
+    from chalicelib.storage import idempotency
+else:
+    # what only people's requests need must not make a phone's cold start wait
+    idempotency = on_use("chalicelib.storage.idempotency")
 
 MAX_QUERY_LENGTH = 4_096
 MAX_BODY_LENGTH = 65_536
 MAX_LIST_LIMIT = 100
 DEFAULT_LIST_LIMIT = 50
 MAX_CURSOR_LENGTH = 400
+IDEMPOTENCY_KEY = "Idempotency-Key"
+MAX_KEY_LENGTH = 255
 
 View = Callable[..., Response]
 _Model = TypeVar("_Model", bound="BaseModel")
@@ -125,6 +132,18 @@ class Call:
         """
         return documents.read(self.request.raw_body, model)
 
+    def repeat_key(self) -> str:
+        """Read the key under which the caller may repeat this write.
+
+        Raises:
+            InvalidRequestError: it is malformed.
+        """
+        key = str(self.request.headers[IDEMPOTENCY_KEY])
+        if not re.fullmatch(rf"[ -~]{{1,{MAX_KEY_LENGTH}}}", key):
+            wanted = f"1 to {MAX_KEY_LENGTH} printable ASCII characters"
+            raise InvalidRequestError(Fault(IDEMPOTENCY_KEY, wanted))
+        return key
+
     def choice(self, name: str, pattern: str, wanted: str) -> str | None:
         """Read a parameter of the query that must match, None if it is not there.
 
@@ -176,6 +195,27 @@ class Views(Blueprint):
     def route(self, path: str, **options: Any) -> Callable[[View], View]:  # noqa: ANN401 - Chalice's
         """Register a view whose errors become problem+json."""
         return self._registered(path, problems.problem_of, options)
+
+    def post(self, path: str) -> Callable[[View], View]:
+        """Register a POST of a signed-in person, which an Idempotency-Key makes once."""
+        register = self.route(path, methods=["POST"])
+
+        def wrap(view: View) -> View:
+            @functools.wraps(view)
+            def made_once(call: Call, **parameters: str) -> Response:
+                if IDEMPOTENCY_KEY not in call.request.headers:
+                    return view(call, **parameters)
+                write = _write_of(call, ("POST", path, *parameters.values()))
+                answer = idempotency.once(
+                    write,
+                    lambda: _to_keep(view(call, **parameters)),
+                    int(self.lambda_context.get_remaining_time_in_millis()),
+                )
+                return Response(answer.body, dict(answer.headers), answer.status)
+
+            return register(made_once)
+
+        return wrap
 
     def script(self, path: str) -> Callable[[View], View]:
         """Register a view for phones: always 200 and something a phone can live with."""
@@ -237,6 +277,23 @@ def listing(items: list[dict[str, Any]], next_after: str | None) -> Response:
     """Answer with a page of a list."""
     cursor = urlsafe_b64encode(next_after.encode()).decode() if next_after else None
     return document({"items": items, "next": cursor})
+
+
+def _write_of(call: Call, operation: Sequence[str]) -> "idempotency.Write":
+    """Tell a write by all that makes it this one; nobody learns of a key who is not signed in."""
+    person = call.person
+    query, body = json.dumps(sorted(call.query.items())), call.request.raw_body
+    return idempotency.Write(
+        caller=(settings.current().issuer, person.sub, person.domain, person.sip),
+        operation=operation,
+        key=call.repeat_key(),
+        content=query.encode() + (body.encode() if isinstance(body, str) else body),
+    )
+
+
+def _to_keep(answer: Response) -> "idempotency.Answer":
+    headers = {name: str(value) for name, value in answer.headers.items()}
+    return idempotency.Answer(answer.status_code, headers, answer.body)
 
 
 def _script_of(error: Exception) -> Response:

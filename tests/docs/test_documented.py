@@ -33,6 +33,18 @@ def test_every_route_is_described_and_every_description_is_a_route() -> None:
     assert (DOCS / "openapi.json").resolve() == ROOT / "chalicelib" / "openapi.json"
 
 
+def test_every_post_of_people_takes_an_idempotency_key() -> None:
+    """And no other operation; tests/http/test_idempotency.py calls each."""
+    key = {"$ref": "#/components/parameters/IdempotencyKey"}
+    for path, methods in OPENAPI["paths"].items():
+        for method, operation in methods.items():
+            is_of_people = method == "post" and operation["security"] == [{"person": []}]
+            assert (key in operation.get("parameters", [])) is is_of_people, path
+            if is_of_people:
+                assert {"400", "401", "409", "503"} <= set(operation["responses"]), path
+                assert "in-progress" in operation["responses"]["409"]["description"], path
+
+
 def test_every_route_that_stores_has_its_access_path() -> None:
     """In docs/data-model.md."""
     model = text("data-model.md")

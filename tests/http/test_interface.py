@@ -92,8 +92,16 @@ def test_no_answer_is_undocumented(case: Any, described: Described) -> None:  # 
     body = None if isinstance(case.body, NotSet) else case.body
     raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
     user, token = described.signed_in(case)
+    drawn = {name: str(value) for name, value in (case.headers or {}).items()}
+    headers = {name: drawn[name] for name in ("Idempotency-Key",) if name in drawn}
     answer = described.caller.call(
-        case.method, case.formatted_path, user=user, token=token, query=query, body=raw
+        case.method,
+        case.formatted_path,
+        user=user,
+        token=token,
+        query=query,
+        body=raw,
+        headers=headers,
     )
     assert str(answer.status) in operation["responses"], answer.text
     assert answer.status != 401 or not user
