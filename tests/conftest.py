@@ -22,6 +22,7 @@ from chalicelib import settings
 from chalicelib.storage import connection
 from local import dynamodb, tables
 from local.serve import forget
+from tests import moto_tables
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -128,15 +129,16 @@ def table_names(
     )
     use(used, monkeypatch)
     yield kept_tables
+    if moto_tables.empty(kept_tables):
+        return
     for concept, properties in tables.definitions().items():
         if "StreamSpecification" in properties:
-            # moto never forgets what was in a stream, and copies it with every transaction
+            # a stream cannot be emptied
             client.delete_table(TableName=kept_tables[concept])
             tables.create_one(client, kept_tables[concept], properties)
             continue
-        _empty(
-            client, kept_tables[concept], [key["AttributeName"] for key in properties["KeySchema"]]
-        )
+        key_names = [key["AttributeName"] for key in properties["KeySchema"]]
+        _empty(client, kept_tables[concept], key_names)
 
 
 def _empty(client: "DynamoDBClient", name: str, keys: list[str]) -> None:
