@@ -17,7 +17,7 @@ from chalice.app import (
     WebsocketEvent,
 )
 
-from chalicelib.api import devices, domains, phones, problems, profile, scripts, web
+from chalicelib.api import devices, domains, phones, problems, profile, rollouts, scripts, web
 from chalicelib.sockets import connections, push
 
 app = Chalice("dialtone", configure_logs=False)
@@ -25,8 +25,8 @@ app.experimental_feature_flags.add("WEBSOCKETS")
 app.api.cors = CORSConfig(
     allow_origin="*", allow_headers=["Authorization", "Idempotency-Key"], max_age=600
 )
-# Chalice takes a slash for a file of bytes otherwise: what we send is text alone.
-app.api.binary_types = []
+# Files that people send come as they are, in any encoding; what we send is text alone.
+app.api.binary_types = ["application/octet-stream"]
 
 
 @app.middleware("http")
@@ -38,6 +38,7 @@ def answers_of_chalice(event: Request, get_response: Callable[[Request], Respons
 app.register_blueprint(web.views)
 app.register_blueprint(phones.views)
 app.register_blueprint(profile.views)
+app.register_blueprint(rollouts.views)
 app.register_blueprint(domains.views)
 app.register_blueprint(devices.views)
 app.register_blueprint(scripts.views)

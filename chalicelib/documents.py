@@ -15,13 +15,20 @@ if TYPE_CHECKING:
     from chalicelib.core.devices import Device
     from chalicelib.core.explanations import Explanation
     from chalicelib.core.jobs import Job, Plan
+    from chalicelib.core.rollouts import Rollout
+    from chalicelib.core.roster import CodeRow
     from chalicelib.roles.domains import TokenSheet
+    from chalicelib.roles.handouts import Handout
     from chalicelib.roles.issuing import IssuedCode
+    from chalicelib.roles.people import Report
+    from chalicelib.roles.rollouts import Added, Progress
+    from chalicelib.roles.rollouts import Entry as RolloutEntry
     from chalicelib.roles.users import OwnCode, Profile
     from chalicelib.storage.audit import Entry
     from chalicelib.storage.domains import Category, Domain
     from chalicelib.storage.installations import Installation
     from chalicelib.storage.sightings import Seen
+    from chalicelib.storage.users import User
 
 _Model = TypeVar("_Model", bound="BaseModel")
 
@@ -94,6 +101,110 @@ def own_code(own: "OwnCode", now: "datetime") -> dict[str, Any]:
         written["device"] = device(own.device, now)
     if code.reason:
         written["reason"] = code.reason
+    return written
+
+
+def user(known: "User") -> dict[str, Any]:
+    """Write a user as an administrator sees one."""
+    return {
+        "sip": known.sip,
+        "name": known.name,
+        "number": known.number,
+        "email": known.email,
+        "may_add_phones": known.may_add_phones,
+    }
+
+
+def import_report(report: "Report", *, is_whole: bool) -> dict[str, Any]:
+    """Write what becomes of a file of users.
+
+    Args:
+        is_whole: every line; else those that are wrong.
+    """
+    from chalicelib.roles.people import Outcome
+
+    return {
+        **{outcome.value: report.count(outcome) for outcome in Outcome},
+        "ignored_columns": list(report.ignored),
+        "lines": [
+            {
+                "line": line.number,
+                "sip": line.sip,
+                "outcome": outcome,
+                "faults": [
+                    {"field": fault.field, "message": fault.message} for fault in line.faults
+                ],
+            }
+            for line, outcome in report.lines
+            if is_whole or outcome is Outcome.WRONG
+        ],
+    }
+
+
+def rollout(known: "Rollout") -> dict[str, Any]:
+    """Write a rollout."""
+    return {
+        "rollout_id": known.rollout_id,
+        "name": known.name,
+        "category": known.category,
+        "app": known.app,
+        "note": known.note,
+        "created_by": known.created_by,
+        "created_at": known.created_at,
+        "ends_at": known.ends_at,
+    }
+
+
+def added(made: "Added") -> dict[str, Any]:
+    """Write what became of users who were to be added to a rollout."""
+    return {"added": made.added, "already": made.already}
+
+
+def progress(made: "Progress", now: "datetime") -> dict[str, Any]:
+    """Write how far a rollout is, with entries."""
+    return {
+        **rollout(made.rollout),
+        "counts": dict(made.counts) if made.counts is not None else None,
+        "items": [registration(entry, now) for entry in made.entries.items],
+    }
+
+
+def code_row(of: "Rollout", handout: "Handout", now: "datetime") -> "CodeRow":
+    """Write a line of a code list; what cannot be redeemed has no end."""
+    from chalicelib.core.roster import CodeRow
+
+    user, entry = handout.user, handout.registration
+    return CodeRow(
+        name=user.name,
+        number=user.number,
+        email=user.email,
+        category=of.category,
+        app=of.app,
+        code=handout.digits,
+        valid_until=entry.expires_at if handout.digits else None,
+        state=entry.state_at(now),
+    )
+
+
+def registration(entry: "RolloutEntry", now: "datetime") -> dict[str, Any]:
+    """Write a user's entry of a rollout; its code is named and not told."""
+    from chalicelib.core.rollouts import reason_of
+
+    known = entry.registration
+    written: dict[str, Any] = {
+        "sip": known.sip,
+        "name": known.name,
+        "state": known.state_at(now),
+        "since": known.since_at(now),
+        "changed_at": known.changed_at,
+        "code_id": known.code_id,
+        "expires_at": known.expires_at,
+    }
+    if entry.device is not None:
+        written["device"] = device(entry.device, now)
+    reason = reason_of(known, entry.device, now)
+    if reason:
+        written["reason"] = reason
     return written
 
 

@@ -90,16 +90,17 @@ def forget() -> None:
     logging.Logger.manager.loggerDict.pop(SERVICE, None)
 
 
-def count(metric: str, **dimensions: str) -> None:
-    """Count one event as an embedded metric; docs/operations.md lists them all.
+def count(metric: str, times: int = 1, /, **dimensions: str) -> None:
+    """Count events as an embedded metric; docs/operations.md lists them all.
 
     Args:
+        times: how many events.
         dimensions: a few values each, never a name, an address or an id.
     """
     if not settings.current().emit_metrics:
         return
     from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
-    with single_metric(metric, MetricUnit.Count, 1, namespace=NAMESPACE) as written:
+    with single_metric(metric, MetricUnit.Count, times, namespace=NAMESPACE) as written:
         for name, value in dimensions.items():
             written.add_dimension(name, value)

@@ -17,6 +17,8 @@ TABLES = (
     "domains",
     "jobs",
     "users",
+    "rollouts",
+    "registrations",
     "audit",
     "sightings",
     "limits",

@@ -5,6 +5,7 @@ limits are kept, and the very functions are called that Lambda calls. It must no
 """
 
 import asyncio
+import base64
 import json
 import re
 import time
@@ -24,6 +25,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
+MAX_EVENT_BYTES = 6 * 1024 * 1024
+"""What an event of Lambda may have; counted here is its body, by far the most of it."""
+
 MAX_WORKERS = 64
 STAGE = "api"
 
@@ -71,11 +75,14 @@ class ApiGateway:
         """Serve one request; its path is below the stage, and not decoded, as API Gateway's."""
         body = await body_of(receive, MAX_BODY_BYTES)
         if body is None:
-            await answer(send, 413, *problem("too-large", "The request is too large", 413))
+            await answer(send, 413, *TOO_LARGE)
             return
         event = self._event(scope, body)
         if event is None:
             await answer(send, 404, *problem("not-found", "There is nothing here", 404))
+            return
+        if event["body"] and len(event["body"]) > MAX_EVENT_BYTES:
+            await answer(send, 413, *TOO_LARGE)
             return
         if event["httpMethod"] == "OPTIONS":
             await answer(send, 200, self._preflight(), b"")
@@ -108,6 +115,9 @@ class ApiGateway:
         pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         for name, value in pairs:
             query.setdefault(name, []).append(value)
+        sent_as = headers.get("Content-Type", [""])[-1].partition(";")[0].strip().lower()
+        is_file = bool(body) and sent_as in self._app.api.binary_types
+        text = base64.b64encode(body).decode() if is_file else body.decode("utf-8", "replace")
         return {
             "resource": route,
             "path": path,
@@ -129,8 +139,8 @@ class ApiGateway:
                 "identity": {"sourceIp": scope["client"][0], "userAgent": ""},
                 "protocol": "HTTP/1.1",
             },
-            "body": body.decode("utf-8", "replace") if body else None,
-            "isBase64Encoded": False,
+            "body": text or None,
+            "isBase64Encoded": is_file,
         }
 
     def _preflight(self) -> dict[str, str]:
@@ -162,15 +172,25 @@ async def body_of(receive: Receive, max_bytes: int) -> bytes | None:
     return b"".join(parts)
 
 
-def problem(slug: str, title: str, status: int) -> tuple[dict[str, str], bytes]:
+def problem(slug: str, title: str, status: int, **members: object) -> tuple[dict[str, str], bytes]:
     """Write a gateway response as infra/resources.json defines them."""
-    body = {"type": f"urn:dialtone:problem:{slug}", "title": title, "status": status}
+    body = {"type": f"urn:dialtone:problem:{slug}", "title": title, "status": status, **members}
     headers = {
         "Content-Type": "application/problem+json",
         "Cache-Control": "no-store",
         "Access-Control-Allow-Origin": "*",
     }
     return headers, json.dumps(body).encode()
+
+
+TOO_LARGE = problem(
+    "too-large",
+    "The request is too large",
+    413,
+    faults=[
+        {"field": "body", "message": "at most 4194304 bytes, for a file; less for everything else"}
+    ],
+)
 
 
 async def answer(send: Send, status: int, headers: dict[str, str], body: bytes) -> None:

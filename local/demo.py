@@ -18,6 +18,7 @@ INSTANCE_DOMAIN = "platform.example"
 FIRMWARE_BUILD = "134250"
 BOOT_BUILD = "131286"
 POLL_MINUTES = 5
+FIRST_NUMBER = 101
 EXPERT_LINES = [
     "config add UP1 /disc",
     "config add UP1 /poll-fast 1",
@@ -56,7 +57,7 @@ def seed(now: datetime) -> None:
     add_category(places, DOMAIN, "Gateways", provisioning=False, device_types=[])
     domains.put_firmware(places, DOMAIN, FIRMWARE)
     places.commit()
-    users.put_all(users.User(person.domain, person.sip, name=person.name) for person in PEOPLE)
+    users.put_all(_user(position, person) for position, person in enumerate(PEOPLE))
     made: tuple[tuple[str, Mapping[str, Any]], ...] = (
         (SOFTWARE, FIRMWARE),
         ("update-client", {"poll_minutes": POLL_MINUTES}),
@@ -65,6 +66,16 @@ def seed(now: datetime) -> None:
     for position, (job_type, parameters) in enumerate(made):
         at = now + timedelta(milliseconds=position)
         jobs.put(Job(new_id(at), DOMAIN, "Office", job_type, parameters, at, "admin"))
+
+
+def _user(position: int, person: DemoPerson) -> users.User:
+    return users.User(
+        person.domain,
+        person.sip,
+        name=person.name,
+        number=str(FIRST_NUMBER + position),
+        email=f"{person.sip}@{person.domain}",
+    )
 
 
 def add_domain(write: Transaction, domain: domains.Domain) -> None:

@@ -1,19 +1,23 @@
 """A small world for tests: a domain, its people, and what they do, told in the service's words."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from chalicelib import settings
 from chalicelib.core.auto_provisioning import Claim
-from chalicelib.core.codes import Code, Lifetime, read_entry
+from chalicelib.core.codes import Code, read_entry
 from chalicelib.core.devices import Facts
+from chalicelib.core.rollouts import Registration, Rollout
 from chalicelib.identity import Person
-from chalicelib.roles import devices, issuing, registrations, users
+from chalicelib.roles import devices, handouts, issuing, registrations, rollouts, users
 from chalicelib.roles.asking import Asking
 from chalicelib.storage import codes, connection, domains
+from chalicelib.storage import registrations as entry_table
+from chalicelib.storage import users as user_table
 from local import demo
+from tests import moto_tables
 from tests.conftest import NOW
 
 if TYPE_CHECKING:
@@ -44,13 +48,32 @@ def admin(now: datetime = NOW, domain: str = DOMAIN) -> Asking:
     return asking("admin", now, domain, ("devices-admin",))
 
 
+def users_admin(now: datetime = NOW, domain: str = DOMAIN) -> Asking:
+    """Make the administrator of a domain's users."""
+    return asking("office", now, domain, ("users-admin",))
+
+
 def platform(now: datetime = NOW) -> Asking:
     """Make the administrator of the platform."""
     return asking("platform", now, demo.INSTANCE_DOMAIN, ("platform-admin",))
 
 
+_seeded: dict[datetime, moto_tables.Contents] = {}
+
+
 def seed(now: datetime = NOW) -> None:
     """Write the demo data, and a second domain with a category of its own."""
+    names = settings.current().tables
+    if now in _seeded:
+        moto_tables.fill(names, _seeded[now])
+        return
+    _write(now)
+    written = moto_tables.contents(names)
+    if written:
+        _seeded[now] = written
+
+
+def _write(now: datetime) -> None:
     demo.seed(now)
     other = connection.Transaction()
     demo.add_domain(other, domains.Domain("other.example"))
@@ -63,16 +86,48 @@ def issue(sip: str = "user1", now: datetime = NOW, category: str = "Office") -> 
     return users.issue_code(asking(sip, now), category)
 
 
+def hire(*sips: str, domain: str = DOMAIN) -> list[str]:
+    """Make users."""
+    user_table.put_all([user_table.User(domain, sip, name=sip.title()) for sip in sips])
+    return list(sips)
+
+
+def staff(count: int) -> list[str]:
+    """Make many users, in the order of their sips."""
+    return hire(*[f"clerk{n:03}" for n in range(count)])
+
+
+def make_rollout(
+    sips: Sequence[str], now: datetime = NOW, domain: str = DOMAIN, category: str = "Office"
+) -> Rollout:
+    """Roll phones out."""
+    made, _ = rollouts.create(
+        users_admin(now, domain), name="Autumn", category=category, app="", note="", sips=sips
+    )
+    return made
+
+
+def told(rollout: Rollout, now: datetime = NOW) -> dict[str, str]:
+    """Export a rollout's codes: sip → digits, of those that are pending."""
+    _, found = handouts.export(users_admin(now, rollout.domain), rollout.rollout_id, None)
+    return {one.registration.sip: one.digits for one in found if one.digits}
+
+
+def entry(rollout: Rollout, sip: str) -> Registration:
+    """Read a user's entry as it is now."""
+    (found,) = entry_table.find_all(rollout.rollout_id, [sip])
+    return found
+
+
 def issue_rollout(
     now: datetime = NOW, owner: str = "user2", domain: str = DOMAIN, category: str = "Office"
 ) -> issuing.IssuedCode:
-    """Write a code with the lifetime of a rollout."""
-    issued = users.issue_code(asking(owner, now, domain), category)
-    lifetime = Lifetime.ROLLOUT
-    expires_at = now + (issued.code.expires_at - now) / Lifetime.USER.seconds * lifetime.seconds
-    code = replace(issued.code, lifetime=lifetime, expires_at=expires_at, purge_at=expires_at)
-    codes.CodeItem.of(code).save()
-    return issuing.IssuedCode(code, issued.digits)
+    """Issue a code in a rollout of its own."""
+    if not user_table.find_all(domain, [owner]):
+        hire(owner, domain=domain)
+    rollout = make_rollout([owner], now, domain, category)
+    (code,) = codes.find_all([entry(rollout, owner).fingerprint])
+    return issuing.IssuedCode(code, told(rollout, now)[owner])
 
 
 def visit(
@@ -90,9 +145,9 @@ def redeem(
     digits: str, hw_id: str = HW_ID, source: str = HOME, now: datetime = NOW
 ) -> registrations.Registration:
     """Redeem a code as any phone does."""
-    entry = read_entry(digits)
-    assert entry is not None
-    return registrations.register(visit(digits, hw_id, source), entry, now)
+    typed = read_entry(digits)
+    assert typed is not None
+    return registrations.register(visit(digits, hw_id, source), typed, now)
 
 
 def claiming(

@@ -4,7 +4,7 @@ It must not decide anything that needs the database.
 """
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -17,12 +17,14 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from chalicelib.core.auto_provisioning import Claim
 from chalicelib.core.codes import Entry, Lifetime, read_entry
 from chalicelib.core.devices import Facts, parse_hw_id
 from chalicelib.core.errors import Fault, InvalidRequestError
+from chalicelib.core.rollouts import MAX_USERS
 from chalicelib.roles.devices import Outcome
 
 NAME = r"^[^#\x00-\x1f\x7f]+$"
@@ -225,6 +227,66 @@ class Replacement(_Body):
     model_config = ConfigDict(extra="forbid")
 
     hw_id: HwId
+
+
+class NewUser(_Body):
+    """A user; core/roster.py knows what is right for each member."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sip: str
+    name: str = ""
+    number: str = ""
+    email: str = ""
+    may_add_phones: bool | None = None
+
+    def told(self) -> dict[str, Any]:
+        """Tell what was sent, beside the sip."""
+        sent = self.model_fields_set - {"sip"}
+        return {name: getattr(self, name) for name in sorted(sent)}
+
+
+class NewUsers(_Body):
+    """`POST /users`, as JSON."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    users: Annotated[list[NewUser], Field(min_length=1, max_length=MAX_USERS)]
+
+
+class NewRollout(_Body):
+    """`POST /rollouts`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Typed
+    category: Name
+    app: Text = ""
+    note: Annotated[str, StringConstraints(max_length=1_000)] = ""
+    users: Annotated[list[Name], Field(max_length=MAX_USERS)] = []
+
+
+class NewEntries(_Body):
+    """`POST /rollouts/{rollout_id}/entries`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    users: Annotated[list[Name], Field(min_length=1, max_length=MAX_USERS)]
+
+
+class EntrySelection(_Body):
+    """`POST /rollouts/{rollout_id}/extend`, `reissue` and `revoke`: of some users, or of all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    users: Annotated[list[Name], Field(min_length=1, max_length=MAX_USERS)] | None = None
+    cursor: str | None = None
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> Self:
+        if self.users is not None and self.cursor is not None:
+            raise ValueError("a selection has no cursor: users and cursor exclude each other")
+        return self
 
 
 class NewInstallation(_Body):

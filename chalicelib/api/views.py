@@ -44,7 +44,7 @@ else:
     idempotency = on_use("chalicelib.storage.idempotency")
 
 MAX_QUERY_LENGTH = 4_096
-MAX_BODY_LENGTH = 65_536
+MAX_BODY_BYTES = 65_536
 MAX_LIST_LIMIT = 100
 DEFAULT_LIST_LIMIT = 50
 MAX_CURSOR_LENGTH = 400
@@ -90,6 +90,11 @@ class Call:
         given = self.request.query_params
         return {name.lower(): given[name] for name in given} if given else {}
 
+    @property
+    def content_type(self) -> str:
+        """What the body is, without its parameters."""
+        return str(self.request.headers.get("content-type", "")).partition(";")[0].strip().lower()
+
     @cached_property
     def bearer(self) -> str:
         """The token of the Authorization header.
@@ -123,6 +128,12 @@ class Call:
         from chalicelib.roles.asking import Asking
 
         return Asking(self.person, self.source, self.base_url, self.now)
+
+    @property
+    def raw_body(self) -> bytes:
+        """The body as it came."""
+        raw = self.request.raw_body
+        return raw if isinstance(raw, bytes) else raw.encode()
 
     def body(self, model: type[_Model]) -> _Model:
         """Read the JSON body.
@@ -158,25 +169,50 @@ class Call:
             raise InvalidRequestError(Fault(name, wanted))
         return value
 
-    def page(self) -> tuple[int, str | None]:
+    def is_set(self, name: str) -> bool:
+        """Read a switch of the query, off if it is not there.
+
+        Raises:
+            InvalidRequestError: it is neither `true` nor `false`.
+        """
+        return self.choice(name, "true|false", "true or false") == "true"
+
+    def moment(self, name: str) -> datetime | None:
+        """Read a time of the query, None if it is not there.
+
+        Raises:
+            InvalidRequestError: it is no time, or one without its offset.
+        """
+        text = self.query.get(name)
+        if text is None:
+            return None
+        try:
+            # a plus sign that was not encoded arrives as a blank
+            moment = datetime.fromisoformat(text.replace(" ", "+"))
+        except ValueError:
+            moment = datetime.min  # noqa: DTZ901 - has no offset, and so is refused
+        if moment.tzinfo is None:
+            raise InvalidRequestError(Fault(name, "a time as 2026-11-24T12:00:00Z"))
+        return moment
+
+    def page(
+        self, max_limit: int = MAX_LIST_LIMIT, default_limit: int = DEFAULT_LIST_LIMIT
+    ) -> tuple[int, str | None]:
         """Read `limit` and `cursor` of a list.
 
         Raises:
             InvalidRequestError: either is malformed.
         """
         faults = []
-        text = self.query.get("limit", str(DEFAULT_LIST_LIMIT))
-        is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_LIST_LIMIT))
-        if not is_number or not 1 <= int(text) <= MAX_LIST_LIMIT:
-            faults.append(Fault("limit", f"a whole number from 1 to {MAX_LIST_LIMIT}"))
+        text = self.query.get("limit", str(default_limit))
+        is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(max_limit))
+        if not is_number or not 1 <= int(text) <= max_limit:
+            faults.append(Fault("limit", f"a whole number from 1 to {max_limit}"))
         after = None
         try:
-            if "cursor" in self.query:
-                after = b64decode(self.query["cursor"], b"-_", validate=True).decode()
-        except ValueError:
-            after = ""
-        if after is not None and not 0 < len(after) <= MAX_CURSOR_LENGTH:
-            faults.append(Fault("cursor", "not a cursor of this list"))
+            after = after_of(self.query.get("cursor"))
+        except InvalidRequestError as error:
+            faults += error.faults
         if faults:
             raise InvalidRequestError(*faults)
         return int(text), after
@@ -193,12 +229,16 @@ class Views(Blueprint):
         self._clock = clock
 
     def route(self, path: str, **options: Any) -> Callable[[View], View]:  # noqa: ANN401 - Chalice's
-        """Register a view whose errors become problem+json."""
+        """Register a view whose errors become problem+json.
+
+        Args:
+            options: of Chalice; `max_body_bytes` is ours.
+        """
         return self._registered(path, problems.problem_of, options)
 
-    def post(self, path: str) -> Callable[[View], View]:
+    def post(self, path: str, **options: Any) -> Callable[[View], View]:  # noqa: ANN401 - Chalice's
         """Register a POST of a signed-in person, which an Idempotency-Key makes once."""
-        register = self.route(path, methods=["POST"])
+        register = self.route(path, methods=["POST"], **options)
 
         def wrap(view: View) -> View:
             @functools.wraps(view)
@@ -224,6 +264,7 @@ class Views(Blueprint):
     def _registered(
         self, path: str, answer_error: Callable[[Exception], Response], options: dict[str, Any]
     ) -> Callable[[View], View]:
+        max_body_bytes = options.pop("max_body_bytes", MAX_BODY_BYTES)
         register = super().route(path, **options)
 
         def wrap(view: View) -> View:
@@ -232,7 +273,7 @@ class Views(Blueprint):
                 request, now = self.current_request, self._clock()
                 started = time.perf_counter()
                 try:
-                    _check_size(request)
+                    _check_size(request, max_body_bytes)
                     # Chalice hands path parameters on as they were sent, encoded
                     named = {name: unquote(value) for name, value in parameters.items()}
                     answer = view(Call(request, now), **named)
@@ -275,19 +316,40 @@ def script(text: str) -> Response:
 
 def listing(items: list[dict[str, Any]], next_after: str | None) -> Response:
     """Answer with a page of a list."""
-    cursor = urlsafe_b64encode(next_after.encode()).decode() if next_after else None
-    return document({"items": items, "next": cursor})
+    return document({"items": items, "next": cursor_to(next_after)})
+
+
+def cursor_to(next_after: str | None) -> str | None:
+    """Write where a list goes on, None at its end."""
+    return urlsafe_b64encode(next_after.encode()).decode() if next_after else None
+
+
+def after_of(cursor: str | None) -> str | None:
+    """Read where a list is to go on, None for its beginning.
+
+    Raises:
+        InvalidRequestError: no list of ours wrote that.
+    """
+    if cursor is None:
+        return None
+    try:
+        after = b64decode(cursor, b"-_", validate=True).decode()
+    except ValueError:
+        after = ""
+    if not 0 < len(after) <= MAX_CURSOR_LENGTH:
+        raise InvalidRequestError(Fault("cursor", "not a cursor of this list"))
+    return after
 
 
 def _write_of(call: Call, operation: Sequence[str]) -> "idempotency.Write":
     """Tell a write by all that makes it this one; nobody learns of a key who is not signed in."""
     person = call.person
-    query, body = json.dumps(sorted(call.query.items())), call.request.raw_body
+    query = json.dumps(sorted(call.query.items()))
     return idempotency.Write(
         caller=(settings.current().issuer, person.sub, person.domain, person.sip),
         operation=operation,
         key=call.repeat_key(),
-        content=query.encode() + (body.encode() if isinstance(body, str) else body),
+        content=query.encode() + call.raw_body,
     )
 
 
@@ -310,12 +372,12 @@ def _texts(error: InvalidRequestError) -> list[str]:
     return [f"{fault.field} {fault.message}" for fault in error.faults]
 
 
-def _check_size(request: Request) -> None:
+def _check_size(request: Request, max_body_bytes: int) -> None:
     query: Mapping[str, str] = request.query_params or {}
     if sum(len(name) + len(query[name]) for name in query) > MAX_QUERY_LENGTH:
         raise RequestTooLargeError(Fault("query", f"at most {MAX_QUERY_LENGTH} characters"))
-    if len(request.raw_body) > MAX_BODY_LENGTH:
-        raise RequestTooLargeError(Fault("body", f"at most {MAX_BODY_LENGTH} bytes"))
+    if len(request.raw_body) > max_body_bytes:
+        raise RequestTooLargeError(Fault("body", f"at most {max_body_bytes} bytes"))
 
 
 def _log(request: Request, answer: Response, seconds: float) -> None:

@@ -6,6 +6,7 @@ It must not generate randomness or touch keys: storage/vault.py makes and seals 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Protocol
 
 from chalicelib.core.devices import Device
 from chalicelib.core.errors import Refusal
@@ -87,6 +88,18 @@ def grouped(digits: str) -> str:
     return " ".join(digits[start : start + 4] for start in range(0, DIGIT_COUNT, 4))
 
 
+class Handle(Protocol):
+    """Whatever names a code without telling it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The key of its item."""
+
+    @property
+    def code_id(self) -> str:
+        """Its public handle."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Code:
     """A provisioning code as the service keeps it: never with its digits in clear.
@@ -146,6 +159,14 @@ def refusal_of(code: Code | None, now: datetime) -> Refusal | None:
         State.REVOKED: Refusal.REVOKED,
         State.REDEEMED: Refusal.ALREADY_USED,
     }[code.state_at(now)]
+
+
+def hides(told: str, refusal: Refusal) -> bool:
+    """Tell whether the owner should go on seeing an earlier reason instead of a new one.
+
+    That somebody elsewhere tried a code is not hidden by a harmless attempt after it.
+    """
+    return told == Refusal.REPEATED_ELSEWHERE and refusal is Refusal.ALREADY_USED
 
 
 def refusal_to_repeat(

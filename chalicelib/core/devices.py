@@ -83,6 +83,7 @@ class Device:
         hw_id: 12 lower-case hex digits.
         domain, category, app, user: its assignment; empty once released.
         code_id, code_fingerprint: the code that registered it.
+        rollout_id: the rollout of that code, empty for none.
         registration_id: ULID of this assignment; the token is derived from it. Empty for a phone
             that is expected and has not come yet.
         registered_from: the source that redeemed, in the form of rate_limits.source_of.
@@ -109,6 +110,7 @@ class Device:
     local_ip: str = ""
     code_id: str = ""
     code_fingerprint: str = ""
+    rollout_id: str = ""
     registration_id: str = ""
     registered_at: datetime | None = None
     registered_from: str = ""

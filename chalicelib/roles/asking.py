@@ -71,6 +71,19 @@ class Asking:
         if not self.is_platform_admin and self.person.domain != domain:
             raise NotAllowedError("not a devices-admin of this domain")
 
+    def is_users_admin_of(self, domain: str) -> bool:
+        """Tell whether this person administers the users of a domain."""
+        return USERS_ADMIN in self.person.roles and self.person.domain == domain
+
+    def demand_users_admin(self) -> None:
+        """Refuse whoever does not administer the users of their own domain.
+
+        Raises:
+            NotAllowedError: this person does not.
+        """
+        if not self.is_users_admin_of(self.person.domain):
+            raise NotAllowedError("not a users-admin")
+
     def entry(
         self, action: str, subject: str, *, domain: str = "", detail: str = ""
     ) -> audit.Entry:

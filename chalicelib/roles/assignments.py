@@ -106,7 +106,7 @@ def change(
         return device
     if not devices.report(changed, device):
         raise ConflictError(_CHANGED_HANDS)
-    fact = notifications.Fact(domain, changed.user, hw_id=hw_id)
+    fact = notifications.Fact(domain, changed.user, hw_id=hw_id, rollout_id=changed.rollout_id)
     notifications.note_fact(fact, asking.now)
     moved = f"moved to {changed.category}" if changed.category != device.category else "renamed"
     audit.note(asking.entry("device changed", hw_id, domain=domain, detail=moved))

@@ -266,7 +266,9 @@ def _keep(reported: Device, device: Device, now: datetime) -> bool:
 def _tell(device: Device, now: datetime) -> None:
     """Let its user hear of it if that is possible now; a list read later shows it anyway."""
     try:
-        fact = notifications.Fact(device.domain, device.user, hw_id=device.hw_id)
+        fact = notifications.Fact(
+            device.domain, device.user, hw_id=device.hw_id, rollout_id=device.rollout_id
+        )
         notifications.note_fact(fact, now)
     except StoreUnavailableError as error:
         observability.logger().warning("state not told", extra={"why": error.what})

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from chalicelib.storage.domains import Category, Domain, SecurityToken
 
 _FOR_PLATFORM_ADMINS = frozenset({"granted_domains"})
+_FOR_USERS_ADMINS = frozenset({"may_add_phones"})
 
 
 @dataclass(frozen=True)
@@ -70,17 +71,15 @@ def list_all(asking: "Asking", limit: int, after: str | None) -> Page["Domain"]:
 
 
 def show(asking: "Asking", domain: str) -> "Domain":
-    """Show a domain's settings.
+    """Show a domain's settings, also to those who administer its users.
 
     Raises:
         NotAllowedError: this person does not administer it.
         NotFoundError: there is no such domain.
     """
-    asking.demand_admin_of(domain)
-    found = domains.find(domain)
-    if found is None:
-        raise NotFoundError("domain")
-    return found
+    if asking.is_users_admin_of(domain):
+        return _found(domain)
+    return _administered(asking, domain)
 
 
 def create(asking: "Asking", domain: str, wanted: Mapping[str, Any]) -> "Domain":
@@ -108,7 +107,10 @@ def create(asking: "Asking", domain: str, wanted: Mapping[str, Any]) -> "Domain"
 
 
 def change(asking: "Asking", domain: str, wanted: Mapping[str, Any]) -> "Domain":
-    """Change some of a domain's settings; which domains it may see is for platform-admins alone.
+    """Change some of a domain's settings.
+
+    Which domains it may see is for platform-admins alone; whether its users may add phones is for
+    its users-admins, too.
 
     Args:
         wanted: members of Domain → new values; `websocket_password` in clear, empty for none.
@@ -118,7 +120,10 @@ def change(asking: "Asking", domain: str, wanted: Mapping[str, Any]) -> "Domain"
         InvalidRequestError: settings are malformed.
         NotFoundError: there is no such domain.
     """
-    show(asking, domain)
+    if set(wanted) <= _FOR_USERS_ADMINS:
+        show(asking, domain)
+    else:
+        _administered(asking, domain)
     if _FOR_PLATFORM_ADMINS & set(wanted):
         asking.demand_platform_admin()
     _check(wanted)
@@ -143,7 +148,7 @@ def delete(asking: "Asking", domain: str) -> None:
         InUseError: it has devices, categories or jobs.
     """
     asking.demand_platform_admin()
-    known = show(asking, domain)
+    known = _administered(asking, domain)
     _demand_unused(
         devices=devices.count_in(domain),
         categories=len(domains.categories(domain)),
@@ -165,7 +170,7 @@ def categories(asking: "Asking", domain: str) -> list["Category"]:
         NotAllowedError: this person does not administer its devices.
         NotFoundError: there is no such domain.
     """
-    show(asking, domain)
+    _administered(asking, domain)
     return domains.categories(domain)
 
 
@@ -180,7 +185,7 @@ def put_category(
         InvalidRequestError: the name stands for every category.
         ConflictError: somebody else made or deleted it at this moment.
     """
-    show(asking, domain)
+    _administered(asking, domain)
     if name == EVERY_CATEGORY:
         raise InvalidRequestError(Fault("category", f"{EVERY_CATEGORY} stands for every category"))
     seen = domains.find_category(domain, name)
@@ -202,7 +207,7 @@ def delete_category(asking: "Asking", domain: str, name: str) -> None:
         NotFoundError: there is no such domain or category.
         InUseError: it has devices or jobs.
     """
-    show(asking, domain)
+    _administered(asking, domain)
     category = domains.find_category(domain, name)
     if category is None:
         raise NotFoundError("category")
@@ -275,7 +280,7 @@ def delete_token(asking: "Asking", domain: str) -> None:
         NotAllowedError: this person does not administer the domain's devices.
         NotFoundError: there is no such domain.
     """
-    show(asking, domain)
+    _administered(asking, domain)
     transaction = Transaction()
     domains.delete_token(transaction, domain)
     audit.add(transaction, asking.entry("token removed", domain, domain=domain))
@@ -329,7 +334,7 @@ def _sysclient_url(asking: "Asking", domain: "Domain") -> str:
 
 
 def _with_provisioning(asking: "Asking", domain: str, category: str) -> "Domain":
-    found = show(asking, domain)
+    found = _administered(asking, domain)
     known = domains.find_category(domain, category)
     if known is None or not known.provisioning:
         raise NotFoundError("provisioning category")
@@ -367,3 +372,16 @@ def _commit(transaction: Transaction, kind: str) -> None:
 
 def _token_purpose(domain: str) -> str:
     return f"security token {domain}"
+
+
+def _administered(asking: "Asking", domain: str) -> "Domain":
+    """Refuse whoever does not administer the domain's devices."""
+    asking.demand_admin_of(domain)
+    return _found(domain)
+
+
+def _found(domain: str) -> "Domain":
+    found = domains.find(domain)
+    if found is None:
+        raise NotFoundError("domain")
+    return found

@@ -7,19 +7,35 @@ message looks like: whoever calls says how it is written.
 
 import random
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from chalicelib import observability, sending
 from chalicelib.core.codes import Code
 from chalicelib.core.devices import Device
 from chalicelib.core.errors import NotDeliveredError, StoreUnavailableError
+from chalicelib.loading import on_use
 from chalicelib.roles import logins
-from chalicelib.storage import codes, connections, devices, domains, notifications
+from chalicelib.storage import (
+    codes,
+    connections,
+    devices,
+    domains,
+    notifications,
+    registrations,
+)
 from chalicelib.storage.connections import Connection
 from chalicelib.storage.notifications import Fact, Lease, Pending
+
+if TYPE_CHECKING:
+    from chalicelib.roles import rollouts
+    from chalicelib.roles.rollouts import Entry
+else:
+    # most news are of no rollout
+    rollouts = on_use("chalicelib.roles.rollouts")
 
 LEASE_SECONDS = 15
 """A sender that dies holds a domain up for so long: less than the schedule's minute."""
@@ -67,6 +83,8 @@ class News:
 
 TellInstance = Callable[[Told], str]
 TellPerson = Callable[[News, datetime], Iterable[str]]
+TellAdmin = Callable[[str, Sequence["Entry"], datetime], Iterable[str]]
+"""Writes what has become of a rollout's entries, as messages that are not too long."""
 
 
 def deliver(domain: str, tell: TellInstance, clock: Clock) -> bool:
@@ -139,21 +157,23 @@ def try_to_deliver(domain: str, tell: TellInstance, clock: Clock) -> bool:
         return True
 
 
-def tell_people(fact: Fact, tell: TellPerson, tell_admin: TellPerson, clock: Clock) -> None:
+def tell_people(fact: Fact, tell: TellPerson, tell_admin: TellAdmin, clock: Clock) -> None:
     """Tell a person, and those who roll out, what has become of a code or a phone.
 
     Best effort: each message brings the whole new state, so the next one heals a missed one.
     """
     try:
-        listeners = connections.listening(connections.user(fact.domain, fact.owner), clock())
-        admins = connections.listening(connections.admins(fact.domain), clock())
-        if not listeners and not admins:
-            return
-        news = _news(fact)
-        for known in listeners:
-            _tell_each(known, tell(news, clock()))
-        for known in admins:
-            _tell_each(known, tell_admin(news, clock()))
+        if fact.owner:
+            _tell_all(
+                connections.user(fact.domain, fact.owner), lambda: tell(_news(fact), clock()), clock
+            )
+        if fact.rollout_id:
+            sips = fact.sips or [fact.owner]
+            _tell_all(
+                connections.admins(fact.domain),
+                lambda: tell_admin(fact.rollout_id, _entries(fact, sips), clock()),
+                clock,
+            )
     except StoreUnavailableError as error:
         observability.logger().warning("people not told", extra={"why": error.what})
 
@@ -265,6 +285,18 @@ def _news(fact: Fact) -> News:
     if device and (device.domain, device.user) != (fact.domain, fact.owner):
         device = None
     return News(fact, code, device)
+
+
+def _entries(fact: Fact, sips: Sequence[str]) -> "list[Entry]":
+    return rollouts.with_phones(fact.domain, registrations.find_all(fact.rollout_id, sips))
+
+
+def _tell_all(audience: str, write: Callable[[], Iterable[str]], clock: Clock) -> None:
+    """Tell an audience; what it hears is read only if there is anybody."""
+    listeners = connections.listening(audience, clock())
+    messages = list(write()) if listeners else []
+    for known in listeners:
+        _tell_each(known, messages)
 
 
 def _tell_each(known: Connection, messages: Iterable[str]) -> None:

@@ -120,6 +120,7 @@ def _redeemed(code: Code, seen: Device | None, visit: "Visit", now: datetime) ->
         name=known_name or visit.facts.name,
         code_id=code.code_id,
         code_fingerprint=code.fingerprint,
+        rollout_id=code.rollout_id,
     )
 
 

@@ -4,9 +4,9 @@ It must not decide who hears what; here is only how it is written, and what wake
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chalice.app import DynamoDBEvent
 
@@ -18,6 +18,12 @@ from chalicelib.sockets import vendor
 from chalicelib.sockets.connections import now
 from chalicelib.sockets.frames import written
 from chalicelib.storage.notifications import Fact, Kind, NotificationItem
+
+if TYPE_CHECKING:
+    from chalicelib.roles.rollouts import Entry
+
+MAX_ENTRIES = 20
+"""How many entries of a rollout one message brings: with long names it stays below a frame."""
 
 
 def follow(event: DynamoDBEvent) -> dict[str, Any]:
@@ -62,7 +68,7 @@ def device_provisioned(told: Told) -> str:
 
 def person_news(news: News, at: datetime) -> Iterator[str]:
     """Write what a person hears: their code, their phone, each as a read would show it."""
-    if news.code is not None:
+    if news.code is not None and not news.code.rollout_id:
         code = documents.own_code(OwnCode(news.code, news.device), at)
         yield written("CodeChanged", code=code)
     hw_id = news.fact.hw_id
@@ -71,10 +77,8 @@ def person_news(news: News, at: datetime) -> Iterator[str]:
         yield written("PhoneChanged", hw_id=hw_id, phone=phone)
 
 
-def admin_news(news: News, at: datetime) -> Iterator[str]:
-    """Write what somebody who rolls phones out hears: an entry of a rollout."""
-    code = news.code
-    if code is None or not code.rollout_id:
-        return
-    entry = {"sip": code.owner, **documents.own_code(OwnCode(code, news.device), at)}
-    yield written("RegistrationChanged", rollout_id=code.rollout_id, entry=entry)
+def admin_news(rollout_id: str, entries: Sequence["Entry"], at: datetime) -> Iterator[str]:
+    """Write what somebody who rolls phones out hears: entries, as the list shows them."""
+    for start in range(0, len(entries), MAX_ENTRIES):
+        told = [documents.registration(one, at) for one in entries[start : start + MAX_ENTRIES]]
+        yield written("RegistrationChanged", rollout_id=rollout_id, entries=told)

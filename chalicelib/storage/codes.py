@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from pynamodb.attributes import TTLAttribute, UnicodeAttribute, UTCDateTimeAttribute
 
-from chalicelib.core.codes import KEEP_REDEEMED_SECONDS, Code, Lifetime, State
+from chalicelib.core.codes import KEEP_REDEEMED_SECONDS, Code, Handle, Lifetime, State
 from chalicelib.core.errors import Refusal
 from chalicelib.storage.connection import EnumAttribute, Item, Transaction, batch_get
 
@@ -40,17 +40,24 @@ class CodeItem(Item):
     asking_src = UnicodeAttribute(null=True)
 
 
-def issue(write: Transaction, code: Code, older_fingerprints: Iterable[str], now: datetime) -> None:
+def issue(
+    write: Transaction,
+    code: Code,
+    older_fingerprints: Iterable[str],
+    now: datetime,
+    name: str = "code",
+) -> None:
     """Add a new code to a transaction, so that no open code is ever overwritten.
 
     Args:
         older_fingerprints: of the same digits under older versions of the key.
         now: an item past its `purge_at` counts as absent, for TTL deletes late.
+        name: what a refusal calls it.
     """
     is_absent = CodeItem.fingerprint.does_not_exist() | (CodeItem.purge_at < now)
-    write.put("code", CodeItem.of(code), is_absent)
+    write.put(name, CodeItem.of(code), is_absent)
     for fingerprint in older_fingerprints:
-        write.check("older code", CodeItem, (fingerprint,), is_absent)
+        write.check(name, CodeItem, (fingerprint,), is_absent)
 
 
 def redeem(write: Transaction, code: Code, hw_id: str, source: str, now: datetime) -> None:
@@ -97,29 +104,45 @@ def ask_about(write: Transaction, code: Code) -> None:
     )
 
 
-def revoke(write: Transaction, code: Code) -> None:
+def revoke(write: Transaction, code: Handle, name: str = "code") -> None:
     """Add the end of a pending code to a transaction."""
     write.update(
-        "code",
+        name,
         CodeItem(code.fingerprint),
         [CodeItem.state.set(State.REVOKED), CodeItem.sealed_code.remove()],
         (CodeItem.state == State.PENDING) & (CodeItem.code_id == code.code_id),
     )
 
 
-def note_refusal(write: Transaction, code: Code, refusal: Refusal) -> None:
-    """Add to a transaction what the owner of a code should know of a refused attempt.
+def extend(
+    write: Transaction, code: Handle, expires_at: datetime, now: datetime, name: str = "code"
+) -> None:
+    """Add to a transaction that a code which is still open lives longer."""
+    write.update(
+        name,
+        CodeItem(code.fingerprint),
+        [CodeItem.expires_at.set(expires_at), CodeItem.purge_at.set(expires_at)],
+        (CodeItem.state == State.PENDING)
+        & (CodeItem.code_id == code.code_id)
+        & (CodeItem.expires_at > now),
+    )
 
-    That somebody elsewhere tried is not hidden by a harmless attempt after it.
-    """
-    if code.reason == Refusal.REPEATED_ELSEWHERE and refusal is Refusal.ALREADY_USED:
-        return
+
+def note_refusal(write: Transaction, code: Code, refusal: Refusal) -> None:
+    """Add to a transaction what the owner of a code should know of a refused attempt."""
     write.update(
         "code",
         CodeItem(code.fingerprint),
         [CodeItem.reason.set(refusal)],
         CodeItem.code_id == code.code_id,
     )
+
+
+def find_sealed(fingerprints: Iterable[str]) -> dict[str, str]:
+    """Read the sealed digits of codes consistently, by code_id; who has none is left out."""
+    keys = [(fingerprint,) for fingerprint in fingerprints]
+    found = batch_get((CodeItem, keys), only=("code_id", "sealed_code"))[CodeItem]
+    return {item.code_id: item.sealed_code for item in found if item.sealed_code}
 
 
 def find_all(fingerprints: Iterable[str]) -> list[Code]:

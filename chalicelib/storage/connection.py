@@ -8,7 +8,7 @@ import gc
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
 from functools import cache
@@ -30,24 +30,37 @@ from chalicelib.core.errors import StoreUnavailableError
 
 MAX_CONFLICT_RETRIES = 5
 MAX_BATCH_KEYS = 100
+MAX_BATCH_PUTS = 25
+MAX_TRANSACTION_ITEMS = 100
 MAX_HASH_KEY_BYTES = 2_048
 MAX_RANGE_KEY_BYTES = 1_024
+_READ_SECONDS = 2
+_PATIENT_READ_SECONDS = 20
+"""Another engine than AWS's may take its time, and a write that is sent again is a second one."""
+
 _PAUSE_SECONDS = 0.02
+_WORKERS = 8
+_PATIENCE = 3
+"""How many doublings the pause begins with of those who write much, and let no phone wait."""
+
 _CONFLICT = "TransactionConflict"
 _CONDITION_FAILED = "ConditionalCheckFailed"
-_UNAVAILABLE = frozenset(
+_THROTTLED = frozenset(
     {
-        "InternalServerError",
         "ProvisionedThroughputExceeded",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
-        "ServiceUnavailable",
         "ThrottlingError",
         "ThrottlingException",
-        "TransactionInProgressException",
     }
 )
+_UNAVAILABLE = _THROTTLED | {
+    "InternalServerError",
+    "ServiceUnavailable",
+    "TransactionInProgressException",
+}
 _T = TypeVar("_T")
+_P = TypeVar("_P")
 _E = TypeVar("_E", bound=Enum)
 
 
@@ -110,7 +123,7 @@ def _connect() -> SharedConnection:
     connection = SharedConnection(
         host=endpoint or None,
         connect_timeout_seconds=1,
-        read_timeout_seconds=2,
+        read_timeout_seconds=_PATIENT_READ_SECONDS if endpoint else _READ_SECONDS,
         max_retry_attempts=2,
         max_pool_connections=64,
     )
@@ -211,9 +224,23 @@ class Item(Model):
 
     @classmethod
     def of(cls, facts: object) -> Self:
-        """Make the item of a core dataclass, member by member; empty texts are not stored."""
+        """Make the item of a core dataclass, member by member; what is empty is not stored."""
         values = {member.name: getattr(facts, member.name) for member in fields(facts)}  # type: ignore[arg-type]
-        return cls(**{name: value for name, value in values.items() if value not in ("", None)})
+        return cls(**{name: value for name, value in values.items() if value not in ("", None, ())})
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any], kind: type[_T]) -> _T:
+        """Make the core dataclass of a raw item as `to` does, without an item in between.
+
+        A list has thousands, and making items of them would take half of its time. Not for a class
+        whose `to` does more.
+        """
+        stored = {}
+        for name, attribute in _stored_members(cls, kind):  # type: ignore[arg-type]  # a class is hashable
+            value = raw.get(attribute.attr_name)
+            if value is not None:
+                stored[name] = plain(attribute.deserialize(attribute.get_value(value)))
+        return kind(**stored)
 
     def to(self, kind: type[_T]) -> _T:
         """Make the core dataclass of this item; what is not stored keeps its default."""
@@ -223,6 +250,12 @@ class Item(Model):
             if value is not None:
                 stored[member.name] = value
         return kind(**stored)
+
+
+@cache
+def _stored_members(item: type[Item], kind: type) -> list[tuple[str, Attribute[Any]]]:
+    known = item.get_attributes()
+    return [(member.name, known[member.name]) for member in fields(kind) if member.name in known]
 
 
 def plain(value: object) -> object:
@@ -235,12 +268,25 @@ def table_name(concept: str) -> str:
     return settings.current().tables[concept]
 
 
-def batch_get(*wanted: tuple[type[Item], Iterable[tuple[str, ...]]]) -> dict[type[Item], list[Any]]:
-    """Read items of any tables consistently, in calls of at most 100 keys.
+def at_once(work: Callable[[_P], _T], parts: Sequence[_P]) -> list[_T]:
+    """Do the same with each part, a few at a time, results in order; one alone needs no thread."""
+    if len(parts) <= 1:
+        return [work(part) for part in parts]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(_WORKERS) as workers:
+        return list(workers.map(work, parts))
+
+
+def batch_get(
+    *wanted: tuple[type[Item], Iterable[tuple[str, ...]]], only: Sequence[str] = ()
+) -> dict[type[Item], list[Any]]:
+    """Read items of any tables consistently, in calls of at most 100 keys, several at once.
 
     Args:
         wanted: an item class and the keys wanted of it, hash key first; one that DynamoDB would
             not take is one that is not there.
+        only: which attributes to read, empty for all.
 
     Returns:
         Item class → the items that exist, in no order.
@@ -253,24 +299,67 @@ def batch_get(*wanted: tuple[type[Item], Iterable[tuple[str, ...]]]) -> dict[typ
     keys = [
         (kind, key) for kind, some in wanted for key in dict.fromkeys(some) if can_be_there(*key)
     ]
-    for start in range(0, len(keys), MAX_BATCH_KEYS):
+    names = {f"#{position}": name for position, name in enumerate(only)}
+    projection = (
+        {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names}
+        if only
+        else {}
+    )
+
+    def read(some: Sequence[tuple[type[Item], tuple[str, ...]]]) -> list[tuple[type[Item], Any]]:
         pending: dict[str, Any] = {}
-        for kind, key in keys[start : start + MAX_BATCH_KEYS]:
+        for kind, key in some:
             request = pending.setdefault(
-                table_name(kind.concept), {"ConsistentRead": True, "Keys": []}
+                table_name(kind.concept), {"ConsistentRead": True, "Keys": [], **projection}
             )
             request["Keys"].append(kind.key_of(*key))
+        answered: list[tuple[type[Item], Any]] = []
         for attempt in range(MAX_CONFLICT_RETRIES + 1):
             answer = call("BatchGetItem", RequestItems=pending)
             for name, items in answer["Responses"].items():
-                found[kinds[name]] += [kinds[name].from_raw_data(item) for item in items]
+                kind = kinds[name]
+                answered += [(kind, kind.from_raw_data(item)) for item in items]
             pending = answer.get("UnprocessedKeys", {})
             if not pending:
-                break
+                return answered
             shared().pause_after(attempt)
-        else:
-            raise StoreUnavailableError("UnprocessedKeys")
+        raise StoreUnavailableError("UnprocessedKeys")
+
+    for answered in at_once(read, _parts(keys, MAX_BATCH_KEYS)):
+        for kind, item in answered:
+            found[kind].append(item)
     return found
+
+
+def batch_put(items: Sequence[Item]) -> None:
+    """Write whole items of one table over what is there, in calls of 25, several at once.
+
+    Many items of one partition are more than DynamoDB takes in a moment: it writes a part of a
+    call, and the rest is asked for again as long as that goes on.
+
+    Raises:
+        StoreUnavailableError: throttled or unreachable; what was written stays.
+    """
+
+    def write(some: Sequence[Item]) -> None:
+        name = table_name(some[0].concept)
+        pending = [{"PutRequest": {"Item": item.serialize()}} for item in some]
+        attempt = 0
+        while pending:
+            answer = call("BatchWriteItem", RequestItems={name: pending})
+            left = answer.get("UnprocessedItems", {}).get(name, [])
+            attempt = attempt + 1 if len(left) == len(pending) else 0
+            if attempt > MAX_CONFLICT_RETRIES:
+                raise StoreUnavailableError("UnprocessedItems")
+            if left:
+                shared().pause_after(attempt + _PATIENCE)
+            pending = left
+
+    at_once(write, _parts(items, MAX_BATCH_PUTS))
+
+
+def _parts(whole: Sequence[_P], size: int) -> list[Sequence[_P]]:
+    return [whole[start : start + size] for start in range(0, len(whole), size)]
 
 
 def can_be_there(hash_key: str, range_key: str = "-") -> bool:
@@ -329,6 +418,22 @@ class Transaction:
         """Change an item."""
         self._write.update(item, actions, condition=condition, return_values="ALL_OLD")
         self._names["update"].append(name)
+
+    def commit_patiently(self) -> None:
+        """Write, and wait for room when there is too much to write at once: nothing was written.
+
+        Raises:
+            Refused: conditions failed; says which.
+            StoreUnavailableError: throttled for several seconds, unreachable, or in conflict.
+        """
+        for attempt in range(MAX_CONFLICT_RETRIES):
+            try:
+                return self.commit()
+            except StoreUnavailableError as error:
+                if error.what not in _THROTTLED:
+                    raise
+            shared().pause_after(attempt + _PATIENCE)
+        return self.commit()
 
     def commit(self) -> None:
         """Write.

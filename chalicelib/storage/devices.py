@@ -66,6 +66,7 @@ class DeviceItem(Item):
     local_ip = UnicodeAttribute(null=True)
     code_id = UnicodeAttribute(null=True)
     code_fingerprint = UnicodeAttribute(null=True)
+    rollout_id = UnicodeAttribute(null=True)
     registration_id = UnicodeAttribute(null=True)
     registered_at = UTCDateTimeAttribute(null=True)
     registered_from = UnicodeAttribute(null=True)

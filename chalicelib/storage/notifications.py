@@ -3,13 +3,14 @@
 Its stream wakes those who tell. It must not send anything, nor decide who hears what.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
-from pynamodb.attributes import NumberAttribute, TTLAttribute, UnicodeAttribute
+from pynamodb.attributes import ListAttribute, NumberAttribute, TTLAttribute, UnicodeAttribute
 
 from chalicelib.core.codes import Code
 from chalicelib.core.devices import Device
@@ -81,15 +82,19 @@ class Fact:
     """Something that happened to somebody's code or phone; what it is now is read when it is told.
 
     Args:
-        owner: sip of whom it concerns.
+        owner: sip of whom it concerns, empty for those who roll out alone.
         fingerprint: of the code, empty for none.
         hw_id: of the phone, empty for none.
+        rollout_id: of the rollout whose entries may look different now, empty for none.
+        sips: whose entries, if there is no owner.
     """
 
     domain: str
-    owner: str
+    owner: str = ""
     fingerprint: str = ""
     hw_id: str = ""
+    rollout_id: str = ""
+    sips: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,8 @@ class NotificationItem(Item):
     owner = UnicodeAttribute(null=True)
     fingerprint = UnicodeAttribute(null=True)
     hw_id = UnicodeAttribute(null=True)
+    rollout_id = UnicodeAttribute(null=True)
+    sips: ListAttribute[str] = ListAttribute(null=True)
     name = UnicodeAttribute(null=True)
     product = UnicodeAttribute(null=True)
     version = UnicodeAttribute(null=True)
@@ -155,7 +162,7 @@ def add_pending(write: Transaction, code: Code, digits: str, device: Device, now
 
 def add_fact(write: Transaction, fact: Fact, now: datetime) -> None:
     """Add a fact to the transaction that makes it true, if it concerns anybody."""
-    if fact.owner:
+    if fact.owner or fact.sips:
         write.put(f"fact of {fact.owner}", _fact(fact, now))
 
 

@@ -4,12 +4,13 @@ It must not decide whether the redemption is allowed (core/codes.py, core/device
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from chalicelib.core.codes import Code
+from chalicelib.core.codes import Code, State, hides
 from chalicelib.core.devices import Device
 from chalicelib.core.errors import Refusal
-from chalicelib.storage import audit, codes, devices, holdings, notifications
+from chalicelib.storage import audit, codes, devices, holdings, notifications, registrations
 from chalicelib.storage.connection import Refused, Transaction, batch_get
 
 
@@ -49,6 +50,8 @@ def write(code: Code, digits: str, device: Device, seen: Device | None, entry: a
     assign(transaction, device, seen, entry.at, code.fingerprint)
     if code.asker:
         notifications.add_pending(transaction, code, digits, device, entry.at)
+    if code.rollout_id:
+        registrations.register(transaction, code, device.hw_id, entry.at)
     audit.add(transaction, entry)
     transaction.commit()
 
@@ -124,22 +127,38 @@ def drop(write: Transaction, device: Device, now: datetime) -> None:
 
 
 def _fact(device: Device, fingerprint: str = "") -> notifications.Fact:
-    return notifications.Fact(device.domain, device.user, fingerprint, device.hw_id)
+    return notifications.Fact(
+        device.domain, device.user, fingerprint, device.hw_id, device.rollout_id
+    )
 
 
 def refuse(code: Code, refusal: Refusal, entry: audit.Entry) -> None:
     """Tell the owner of a code, and the audit trail of its domain, why it was refused.
 
-    A code that we issued to a foreign installation has neither here.
+    A code that we issued to a foreign installation has neither here. The entry of a rollout hears
+    only of the code that it has now; an attempt with the one before is written down all the same.
 
     Raises:
+        Refused: the code has gone meanwhile.
         StoreUnavailableError: throttled, unreachable or in conflict for too long.
     """
     if not code.domain:
         return
+    try:
+        _refuse(code, refusal, entry, tells_entry=bool(code.rollout_id))
+    except Refused as refused:
+        if "code" in refused.items:
+            raise
+        _refuse(code, refusal, entry, tells_entry=False)
+
+
+def _refuse(code: Code, refusal: Refusal, entry: audit.Entry, *, tells_entry: bool) -> None:
     transaction = Transaction()
-    codes.note_refusal(transaction, code, refusal)
-    fact = notifications.Fact(code.domain, code.owner, code.fingerprint)
+    if not hides(code.reason, refusal):
+        codes.note_refusal(transaction, code, refusal)
+        if tells_entry:
+            registrations.note_refusal(transaction, code, refusal, entry.at)
+    fact = notifications.Fact(code.domain, code.owner, code.fingerprint, rollout_id=code.rollout_id)
     notifications.add_fact(transaction, fact, entry.at)
     audit.add(transaction, entry)
     transaction.commit()
@@ -152,6 +171,9 @@ def as_they_are(
     if "code" in refused.items:
         item = refused.items["code"]
         code_now = codes.CodeItem.from_raw_data(item).to(Code) if item else None
+    elif f"registration {code.owner}" in refused.items:
+        # its entry has another: by the clock of whoever reissued it, this one had ended
+        code_now = replace(code, state=State.REVOKED)
     else:
         code_now = code
     if "device" in refused.items:

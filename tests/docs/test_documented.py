@@ -199,3 +199,12 @@ def test_the_project_stands_alone() -> None:
     )
     for name in listed.stdout.splitlines():
         assert not outside.search((ROOT / name).read_text(errors="ignore")), name
+
+
+def test_everything_that_a_page_hears_is_described() -> None:
+    """By the name of its message."""
+    pushed = SOURCES[ROOT / "chalicelib" / "sockets" / "push.py"]
+    told = set(re.findall(r"yield written\(\s*\"(\w+)\"", pushed))
+    assert len(told) == 3
+    described = set(re.findall(r"^\| `(\w+)` \|", text("websockets.md"), re.MULTILINE))
+    assert told == described - {"mt"}

@@ -12,6 +12,9 @@ from tests import world
 from tests.conftest import use
 from tests.http.service import ISSUER_URL, Caller, new_issuer
 
+STARTED_AT = datetime.now(UTC)
+"""When the demo data were written, as far as these tests know."""
+
 
 @pytest.fixture
 def caller(table_names: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Caller]:
@@ -20,7 +23,7 @@ def caller(table_names: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iter
     use(replace(settings.current(), issuer=ISSUER_URL, audience=AUDIENCE), monkeypatch)
     documents = {f"{ISSUER_URL}{path}": body for path, body in issuer.documents().items()}
     monkeypatch.setattr(identity, "_get_json", documents.__getitem__)
-    world.seed(datetime.now(UTC))
+    world.seed(STARTED_AT)
     made = Caller(issuer)
     yield made
     made.close()

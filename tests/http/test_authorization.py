@@ -27,6 +27,7 @@ THERE = {
     "job_id": "0" * 26,
     "installation_id": "0" * 26,
     "code_id": "0" * 26,
+    "rollout_id": "0" * 26,
 }
 QUERIES = {("GET", "/domains/{domain}/token"): {"category": "Reception"}}
 BODIES: dict[tuple[str, str], object] = {
@@ -44,6 +45,12 @@ BODIES: dict[tuple[str, str], object] = {
     ("PATCH", "/domains/{domain}/devices/{hw_id}"): {"name": "x"},
     ("POST", "/domains/{domain}/devices/{hw_id}/replace"): {"hw_id": "009033000009"},
     ("POST", "/installations"): {"name": "x"},
+    ("POST", "/users"): {"users": [{"sip": "user1"}]},
+    ("POST", "/rollouts"): {"name": "x", "category": "Office"},
+    ("POST", "/rollouts/{rollout_id}/entries"): {"users": ["user1"]},
+    ("POST", "/rollouts/{rollout_id}/extend"): {},
+    ("POST", "/rollouts/{rollout_id}/reissue"): {},
+    ("POST", "/rollouts/{rollout_id}/revoke"): {},
 }
 
 
@@ -67,6 +74,16 @@ class Route:
         )
         first = self.template.split("/")[1]
         return makes_or_deletes or first in {"installations", "sightings"}
+
+    @property
+    def is_for_users_admins(self) -> bool:
+        """Tell whether whoever administers users calls it, and no other administrator."""
+        return self.template.split("/")[1] in {"users", "rollouts"}
+
+    @property
+    def is_seen_by_users_admins(self) -> bool:
+        """Tell whether a users-admin may call it, too, for their own domain."""
+        return self.template == "/domains/{domain}" and self.method in {"GET", "PATCH"}
 
     @property
     def is_of_a_domain(self) -> bool:
@@ -115,21 +132,37 @@ def test_nobody_calls_without_signing_in(caller: Caller) -> None:
 
 
 def test_a_user_administers_nothing(caller: Caller) -> None:
-    """Nor does an administrator of users: 403."""
+    """Whatever else their roles are called: 403."""
     for token in (
         caller.sign_in("user1"),
-        caller.sign_in("admin", roles=["users-admin"]),
-        caller.sign_in("admin", roles=["platform-admins", "DEVICES-ADMIN", "devices"]),
+        caller.sign_in("admin", roles=["platform-admins", "DEVICES-ADMIN", "devices", "users"]),
     ):
         for route in ADMINISTRATORS:
             assert ask(caller, route, token) == 403, route
 
 
+def test_who_administers_users_administers_nothing_else(caller: Caller) -> None:
+    """Users and rollouts of their domain, and its settings to look at; and the other way round."""
+    of_users = caller.sign_in("admin", roles=["users-admin"])
+    of_others = caller.sign_in("admin", roles=["devices-admin", "platform-admin"])
+    for route in ADMINISTRATORS:
+        is_theirs = route.is_for_users_admins or route.is_seen_by_users_admins
+        assert (ask(caller, route, of_users) == 403) is not is_theirs, route
+        if route.is_for_users_admins:
+            assert ask(caller, route, of_others) == 403, route
+    elsewhere = caller.sign_in("admin", roles=["users-admin"], domain="nowhere.example")
+    for route in ADMINISTRATORS:
+        assert ask(caller, route, elsewhere) in {403, 404, 200}, route
+    assert caller.call("GET", "/users", token=elsewhere).json["items"] == []
+
+
 @pytest.mark.parametrize("domain", ["other.example", "EXAMPLE.COM", "example.com ", "*"])
 def test_the_administrator_of_another_domain_is_refused(caller: Caller, domain: str) -> None:
     """Nothing tells whether what was asked for is there."""
-    token = caller.sign_in("admin", domain=domain)
+    token = caller.sign_in("admin", domain=domain, roles=["devices-admin"])
     for route in ADMINISTRATORS:
+        if route.is_for_users_admins:
+            continue
         is_refused = ask(caller, route, token) == 403
         assert is_refused == (route.is_of_a_domain or route.is_for_platform_admins), route
     listed = caller.call("GET", "/domains", token=token).json["items"]
@@ -144,7 +177,8 @@ def test_administrators_may_do_what_is_theirs(caller: Caller, name: str) -> None
     last_first = sorted(ADMINISTRATORS, key=lambda route: route.method == "DELETE")
     for route in last_first:
         status = ask(caller, route, token)
-        if name == "admin" and route.is_for_platform_admins:
+        is_elsewhere = name == "platform" and route.is_for_users_admins
+        if is_elsewhere or (name == "admin" and route.is_for_platform_admins):
             assert status == 403, route
         else:
             # what a call before it has taken away, or still needs, is not there or in use

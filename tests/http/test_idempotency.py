@@ -277,7 +277,7 @@ def test_a_right_that_is_missing_is_missed_every_time(caller: Caller) -> None:
 @pytest.mark.parametrize("where", OF_PEOPLE)
 def test_every_post_of_people_reads_the_key(caller: Caller, where: str) -> None:
     """As the interface describes it: who is not signed in first, then a malformed key."""
-    there = where.format(domain=DOMAIN, hw_id=HW_ID, job_id="x")
+    there = where.format(domain=DOMAIN, hw_id=HW_ID, job_id="x", rollout_id="x")
     assert_problem(post(caller, there, {}, key=""), 401, "not-signed-in")
     body = assert_problem(post(caller, there, {}, key="", user="platform"), 400, "malformed")
     assert [fault["field"] for fault in body["faults"]] == ["Idempotency-Key"]

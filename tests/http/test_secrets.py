@@ -22,7 +22,7 @@ from chalicelib.core.errors import CodeNotRedeemableError, StoreUnavailableError
 from chalicelib.roles import devices as device_roles
 from chalicelib.roles import domains as domain_roles
 from chalicelib.roles import installations as installation_roles
-from chalicelib.roles import instances, updates, users
+from chalicelib.roles import instances, rollouts, updates, users
 from chalicelib.storage import domains as domain_table
 from chalicelib.storage import vault
 from tests import world
@@ -332,6 +332,89 @@ def test_promise_7_no_secret_of_a_websocket_is_in_any_output(
         for spelling in {*every_spelling(secret), *spellings(secret)}:
             assert spelling not in logged
     assert len(digests) == len(challenges) == 2
+
+
+def roll_out(caller: Caller, drawn: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do everything with a rollout, also wrong, and let a defect name each code.
+
+    Args:
+        drawn: the codes so far.
+    """
+    body = {"name": "Autumn", "category": "Office", "users": ["user1", "user2", "user3"]}
+    key = {"Idempotency-Key": "a key of mine"}
+    for _ in range(2):
+        made = caller.call("POST", "/rollouts", user="admin", body=body, headers=key).json
+    below = f"/rollouts/{made['rollout_id']}"
+    listed = caller.call("GET", f"{below}/codes.csv", user="admin").text
+    assert listed.count("pending") == 3
+    for how in ("reissue", "extend"):
+        caller.call("POST", f"{below}/{how}", user="admin", body={}, headers=key)
+    caller.call("GET", f"{below}/slips", user="admin")
+    code = drawn[-1]
+    for typed in (code, drawn[0], code):
+        caller.call("GET", "/devices/update", query={**MAC, "code": typed})
+    caller.call("GET", "/devices/update", query={**MAC, "code": code}, source="198.51.100.1")
+    caller.call("POST", f"{below}/revoke", user="admin", body={"users": ["user1"]})
+    for where in (below, "/rollouts", "/users", "/domains/example.com/audit"):
+        assert caller.call("GET", where, user="admin").status == 200
+    file = {"Content-Type": "application/octet-stream"}
+    lines = "".join(f"{code},{code}x\n" for code in drawn)
+    for query in ({}, {"dry_run": "false"}):
+        answer = caller.call(
+            "POST",
+            "/users",
+            user="admin",
+            body=f"sip,number\n{lines}".encode(),
+            query=query,
+            headers=file,
+        )
+        assert answer.status == 400
+    for told in drawn:
+        with monkeypatch.context() as patch:
+            patch.setattr(rollouts, "show", lambda *_, told=told: fail(ValueError(told)))
+            assert caller.call("GET", below, user="admin").status == 500
+
+
+def test_promise_7_codes_of_a_rollout_are_told_where_they_are_asked_for_and_nowhere_else(
+    caller: Caller,
+    table_names: dict[str, str],
+    client: "DynamoDBClient",
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The code list and the slips; no other answer, no log, no table, no audit entry, no fault."""
+    use(replace(settings.current(), emit_metrics=True, log_level="DEBUG"), monkeypatch)
+    output, answers, real = io.StringIO(), list[tuple[str, str]](), caller.call
+
+    def kept(method: str, where: str, **arguments: Any) -> Answer:  # noqa: ANN401 - Caller.call's own
+        answer = real(method, where, **arguments)
+        answers.append((where.rpartition("/")[2], answer.text))
+        return answer
+
+    monkeypatch.setattr(caller, "call", kept)
+    drawn: list[str] = []
+    draw = vault.new_code
+
+    def noted() -> str:
+        drawn.append(draw())
+        return drawn[-1]
+
+    monkeypatch.setattr(vault, "new_code", noted)
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        observability.forget()
+        roll_out(caller, drawn, monkeypatch)
+    observability.forget()
+    logged = output.getvalue()
+    for word in ("RolloutMade", "CodeIssued", "CodeRedeemed", "CodeRefused", "ValueError"):
+        assert word in logged
+    items = world.dump(client, table_names)
+    assert len(drawn) == 6
+    for told in drawn:
+        for spelling in spellings(told):
+            assert spelling not in logged
+            assert spelling not in items
+            telling = {where for where, text in answers if spelling in text}
+            assert telling <= {"codes.csv", "slips"}
+    assert "a key of mine" not in logged + items
 
 
 def fail(error: Exception) -> None:

@@ -62,6 +62,7 @@ PERMISSIONS: dict[str, Permissions] = {
     "APIHandler": {
         *on_tables(WRITE, *(concept for concept in settings.TABLES if concept != "connections")),
         *on_indexes("devices/by-domain", "devices/by-state", "sightings/by-day"),
+        *on_indexes("registrations/by-change", "registrations/by-state"),
         *KEYS,
     },
     "WebsocketConnect": {
@@ -78,6 +79,7 @@ PERMISSIONS: dict[str, Permissions] = {
     "WebsocketDisconnect": on_tables((*READ, "DeleteItem", "UpdateItem"), "connections"),
     "FollowNotifications": {
         *TELL,
+        *on_tables(READ, "registrations"),
         *STREAM,
         ("sqs:SendMessage", "NotificationsFailureQueue.Arn"),
     },
@@ -85,7 +87,11 @@ PERMISSIONS: dict[str, Permissions] = {
 }
 """What each function may do beside writing its log; nothing else."""
 
-SECONDS = dict.fromkeys(PERMISSIONS, 10) | {"FollowNotifications": 60, "EveryMinute": 60}
+SECONDS = dict.fromkeys(PERMISSIONS, 10) | {
+    "APIHandler": 29,
+    "FollowNotifications": 60,
+    "EveryMinute": 60,
+}
 
 
 def package(folder: Path, stage: str = "prod") -> Path:

@@ -6,7 +6,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import pytest
 
@@ -15,18 +16,15 @@ from tests.local.served import Served
 _START_SECONDS = 60
 
 
-@pytest.fixture(scope="module")
-def served(request: pytest.FixtureRequest, engine: str) -> Iterator[Served]:
-    """Start the server as the README says, on a free port."""
+@contextmanager
+def running(given: Mapping[str, str]) -> Iterator[Served]:
+    """Start the server as the README says, on a free port, with some settings beside."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "PORT": str(port)}
-    if request.config.getoption("--engine"):
-        environment["DYNAMODB_ENDPOINT"] = engine
     process = subprocess.Popen(
         [sys.executable, "-m", "local.run"],
-        env=environment,
+        env={**os.environ, "PORT": str(port), **given},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -45,3 +43,11 @@ def served(request: pytest.FixtureRequest, engine: str) -> Iterator[Served]:
     assert "Dialtone is ready" in output
     assert "Traceback" not in output
     assert process.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def served(request: pytest.FixtureRequest, engine: str) -> Iterator[Served]:
+    """Serve what `make run` starts, on an engine of its own unless one is given."""
+    given = {"DYNAMODB_ENDPOINT": engine} if request.config.getoption("--engine") else {}
+    with running(given) as made:
+        yield made

@@ -284,7 +284,7 @@ def test_a_phone_in_use_registers_again_with_a_new_code_of_its_user() -> None:
 def test_a_code_without_a_user_registers_a_phone_of_the_domain() -> None:
     """A Users instance may ask for one: the phone is nobody's, and in nobody's list."""
     issued = world.issue_rollout(owner="user2")
-    codes.CodeItem.of(replace(issued.code, owner="")).save()
+    codes.CodeItem.of(replace(issued.code, owner="", rollout_id="")).save()
     assert world.redeem(issued.digits).device.user == ""
     assert users.list_phones(world.person("user2"), 10, None) == ([], None)
 

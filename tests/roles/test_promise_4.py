@@ -23,7 +23,7 @@ from chalicelib.roles.instances import CodeOrder, Instance
 from chalicelib.roles.notifications import BATCH, LEASE_SECONDS, Told
 from chalicelib.sockets import connections as sockets
 from chalicelib.sockets import push
-from chalicelib.storage import codes, connection, connections
+from chalicelib.storage import connection, connections
 from chalicelib.storage import domains as domain_table
 from chalicelib.storage import notifications as table
 from local import demo
@@ -795,23 +795,26 @@ def test_people_hear_of_their_own_codes_and_phones(wired: wires.Wires, clock: Cl
     assert theirs.received == office.received == []
 
 
-def test_what_nobody_listens_to_costs_two_reads(wired: wires.Wires, clock: Clock) -> None:
-    """Code and phone are not read when nobody is there to hear of them."""
+def test_what_nobody_listens_to_costs_a_read(wired: wires.Wires, clock: Clock) -> None:
+    """Code, phone and entry are not read when nobody is there to hear of them."""
     assert not wired.open
     fact = table.Fact(DOMAIN, "user1", world.issue().code.fingerprint, world.HW_ID)
-    with world.calls() as made:
-        tell(fact, clock)
-    assert made == ["Query", "Query"]
+    for told, reads in ((fact, 1), (replace(fact, rollout_id="rollout"), 2)):
+        with world.calls() as made:
+            tell(told, clock)
+        assert made == ["Query"] * reads
 
 
 def test_administrators_hear_of_rollouts(wired: wires.Wires, clock: Clock) -> None:
     """An entry of a rollout is told as it is, to those who roll out."""
     office = person_wire(wired, clock, connections.admins(DOMAIN), "admin")
-    code = replace(world.issue().code, rollout_id="rollout")
-    codes.CodeItem.of(code).save()
-    tell(table.Fact(DOMAIN, "user1", code.fingerprint), clock)
-    (told,) = office.told("RegistrationChanged")
-    assert (told["rollout_id"], told["entry"]["sip"]) == ("rollout", "user1")
+    rollout_id = world.make_rollout(["user1", "user2"]).rollout_id
+    tell(table.Fact(DOMAIN, "user1", rollout_id=rollout_id), clock)
+    tell(table.Fact(DOMAIN, rollout_id=rollout_id, sips=["user1", "user2", "user3"]), clock)
+    told = office.told("RegistrationChanged")
+    assert {one["rollout_id"] for one in told} == {rollout_id}
+    sips = [sorted(entry["sip"] for entry in one["entries"]) for one in told]
+    assert sips == [["user1"], ["user1", "user2"]]
 
 
 def test_people_who_cannot_be_told_stop_nobody(

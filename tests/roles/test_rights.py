@@ -93,7 +93,7 @@ OF_THE_PLATFORM: dict[str, Act] = {
 OF_ANY_ADMINISTRATOR: dict[str, Act] = {
     "domains.list_all": lambda who, _: domains.list_all(who, 10, None),
 }
-UNLIKE = {"users-admin", "Devices-admin", "devices-admin ", "platform"}
+UNLIKE = {"Users-admin", "Devices-admin", "devices-admin ", "platform"}
 
 
 @pytest.fixture(autouse=True)
@@ -138,6 +138,23 @@ def test_whoever_administers_nothing_may_do_nothing() -> None:
                 with pytest.raises(NotAllowedError):
                     act(who, world.DOMAIN)
     assert made == []
+
+
+def test_a_users_administrator_sees_the_domain_and_lets_users_add_phones() -> None:
+    """That one setting of their own domain, not together with another; and nothing else of it."""
+    who = world.asking("admin", roles=("users-admin",))
+    theirs = {"domains.show", "domains.change"}
+    for name, act in {**IN_A_DOMAIN, **OF_ANY_ADMINISTRATOR}.items():
+        if name not in theirs:
+            with pytest.raises(NotAllowedError):
+                act(who, world.DOMAIN)
+    for refused in ({"phone_apps": ["x"]}, {"may_add_phones": False, "devices_url": ""}):
+        with pytest.raises(NotAllowedError):
+            domains.change(who, world.DOMAIN, refused)
+    with pytest.raises(NotAllowedError):
+        domains.change(who, "other.example", {"may_add_phones": False})
+    assert domains.show(who, world.DOMAIN).may_add_phones
+    assert not domains.change(who, world.DOMAIN, {"may_add_phones": False}).may_add_phones
 
 
 def test_the_administrator_of_another_domain_may_do_nothing() -> None:

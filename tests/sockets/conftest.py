@@ -66,9 +66,9 @@ def defects(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     counted: list[str] = []
     real = observability.count
 
-    def count(metric: str, **dimensions: str) -> None:
+    def count(metric: str, times: int = 1, /, **dimensions: str) -> None:
         counted.append(metric)
-        real(metric, **dimensions)
+        real(metric, times, **dimensions)
 
     monkeypatch.setattr(observability, "count", count)
     yield counted

@@ -1,5 +1,5 @@
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -7,8 +7,8 @@ import pytest
 
 import app
 from chalicelib.core.errors import CodeNotRedeemableError
-from chalicelib.roles import assignments, devices, users
-from chalicelib.storage import codes, connections
+from chalicelib.roles import assignments, devices, rollouts, users
+from chalicelib.storage import connections
 from local.demo import BOOT_BUILD, DOMAIN, FIRMWARE_BUILD
 from local.identity import Issuer
 from tests import world
@@ -223,33 +223,128 @@ def test_a_person_hears_when_their_phone_is_gone(stream: Stream) -> None:
 
 
 def test_only_who_rolls_phones_out_hears_of_a_rollout(stream: Stream) -> None:
-    """An entry with its user; nobody but a users-admin of that domain, and of no other code."""
+    """Entries with their users; nobody but a users-admin of that domain, and of no other code."""
     admin = stream.person("admin")
     quiet = [
         stream.person("admin", roles=["devices-admin"]),
         stream.person("admin", domain="other.example"),
+        stream.person("user2"),
         stream.person("user3"),
     ]
     world.issue("user1")
     stream.flow()
     assert news(admin) == []
-    issued = world.issue_rollout(owner="user2")
-    codes.CodeItem.of(replace(issued.code, rollout_id="rollout 1")).save()
+    rollout = world.make_rollout(["user2"])
     stream.flow()
     assert news(admin) == [
         {
             "mt": "RegistrationChanged",
-            "rollout_id": "rollout 1",
-            "entry": {
-                "sip": "user2",
-                "code_id": issued.code.code_id,
-                "state": "pending",
-                "category": "Office",
-                "expires_at": "2026-12-01T12:00:00Z",
-            },
+            "rollout_id": rollout.rollout_id,
+            "entries": [
+                {
+                    "sip": "user2",
+                    "name": "User 2",
+                    "state": "pending",
+                    "since": "2026-11-24T12:00:00Z",
+                    "changed_at": "2026-11-24T12:00:00Z",
+                    "code_id": world.entry(rollout, "user2").code_id,
+                    "expires_at": "2026-12-01T12:00:00Z",
+                }
+            ],
         }
     ]
-    assert [news(wire) for wire in quiet] == [[], [], []]
+    assert [news(wire) for wire in quiet] == [[], [], [], []]
+
+
+def entries_told(wire: Wire) -> list[tuple[str, str, str]]:
+    """List what an administrator was told of entries, each as sip, state and reason."""
+    return [
+        (entry["sip"], entry["state"], entry.get("reason", ""))
+        for told in news(wire)
+        if told["mt"] == "RegistrationChanged"
+        for entry in sorted(told["entries"], key=lambda entry: str(entry["sip"]))
+    ]
+
+
+def test_an_administrator_hears_of_every_change_of_a_rollout(stream: Stream) -> None:
+    """Whoever makes it: the administrators, a phone, somebody who guesses, the user."""
+    admin = stream.person("admin")
+    asking = world.users_admin()
+    rollout = world.make_rollout(["user1", "user2"])
+    at = rollout.rollout_id
+    stream.flow()
+    assert entries_told(admin) == [("user1", "pending", ""), ("user2", "pending", "")]
+    rollouts.add(asking, at, ["user3", "user1"])
+    stream.flow()
+    assert entries_told(admin) == [("user3", "pending", "")]
+    changes = (
+        (rollouts.extend, "user1", "pending"),
+        (rollouts.reissue, "user2", "pending"),
+        (rollouts.revoke, "user3", "revoked"),
+    )
+    for change, sip, state in changes:
+        change(asking, at, rollouts.Selection([sip]))
+        stream.flow()
+        assert entries_told(admin) == [(sip, state, "")]
+    told = world.told(rollout)
+    stream.flow()
+    assert news(admin) == []
+    token = world.redeem(told["user1"]).token
+    stream.flow()
+    (changed,) = news(admin)
+    assert changed["entries"][0]["device"]["hw_id"] == world.HW_ID
+    assert not [one for one in (token, *told.values()) if one in json.dumps(changed)]
+    with pytest.raises(CodeNotRedeemableError):
+        world.redeem(told["user1"], source="198.51.100.1")
+    stream.flow()
+    assert entries_told(admin) == [("user1", "registered", "repeated from elsewhere")]
+    users.release_phone(world.asking("user1"), world.HW_ID)
+    stream.flow()
+    assert entries_told(admin) == [("user1", "registered", "phone released")]
+
+
+def test_an_administrator_hears_whose_phone_a_rollouts_code_took(stream: Stream) -> None:
+    """Both entries: of whoever has it now, and of whoever had it."""
+    rollout = world.make_rollout(["user1", "user2"])
+    told = world.told(rollout)
+    world.redeem(told["user1"])
+    stream.flow()
+    admin = stream.person("admin")
+    world.redeem(told["user2"], source="198.51.100.1")
+    stream.flow()
+    assert sorted(entries_told(admin)) == [
+        ("user1", "registered", "phone released"),
+        ("user2", "registered", ""),
+    ]
+
+
+def test_an_administrator_hears_of_many_entries_in_a_few_messages(stream: Stream) -> None:
+    """A message for each transaction, none too long for a websocket, every entry in it."""
+    sips = world.staff(25)
+    admin = stream.person("admin")
+    world.make_rollout(sips)
+    stream.flow()
+    told = news(admin)
+    assert sorted(entry["sip"] for one in told for entry in one["entries"]) == sips
+    assert len(told) == 2
+    assert max(len(json.dumps(one)) for one in told) < 32_000
+
+
+def test_a_person_hears_of_a_rollouts_phone_and_not_of_its_code(stream: Stream) -> None:
+    """The code is none of their own, and Profile does not list it."""
+    rollout = world.make_rollout(["user1"])
+    digits = world.told(rollout)["user1"]
+    wire = stream.person("user1")
+    stream.flow()
+    assert news(wire) == []
+    world.redeem(digits)
+    stream.flow()
+    (told,) = news(wire)
+    assert (told["mt"], told["hw_id"], told["phone"]["user"]) == (
+        "PhoneChanged",
+        world.HW_ID,
+        "user1",
+    )
 
 
 def test_a_person_hears_of_their_phones_new_name(stream: Stream) -> None:

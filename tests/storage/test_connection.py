@@ -6,8 +6,20 @@ import pytest
 from botocore.exceptions import ClientError
 from pynamodb.exceptions import VerboseClientError
 
+from chalicelib.core.devices import Device
+from chalicelib.core.devices import State as Standing
 from chalicelib.core.errors import StoreUnavailableError
-from chalicelib.storage import codes, connection, devices, domains, jobs, sightings, users
+from chalicelib.core.rollouts import Registration, State
+from chalicelib.storage import (
+    codes,
+    connection,
+    devices,
+    domains,
+    jobs,
+    registrations,
+    sightings,
+    users,
+)
 from tests import faults, world
 from tests.conftest import NOW
 
@@ -117,6 +129,122 @@ def test_more_than_a_hundred_keys_are_read_in_parts() -> None:
 
 
 @pytest.mark.engine
+def test_of_many_items_only_what_is_asked_for_is_read() -> None:
+    """Words that DynamoDB keeps for itself may be asked for, too."""
+    users.put_all([users.User("d", f"user{n}", name=f"User {n}", number="1") for n in range(150)])
+    keys = [("d", f"user{n}") for n in range(150)]
+    found = connection.batch_get((users.UserItem, keys), only=("sip", "name"))[users.UserItem]
+    assert {item.sip: item.name for item in found} == {f"user{n}": f"User {n}" for n in range(150)}
+    assert {item.number for item in found} == {None}
+
+
+@pytest.mark.parametrize(
+    ("item", "facts"),
+    [
+        (users.UserItem, users.User("d", "s")),
+        (users.UserItem, users.User("d", "s", "Name", "1", "s@d", may_add_phones=False)),
+        (
+            registrations.RegistrationItem,
+            Registration(
+                rollout_id="r",
+                sip="s",
+                fingerprint="f",
+                code_id="c",
+                state=State.PENDING,
+                expires_at=NOW,
+                since=NOW,
+                changed_at=NOW,
+                purge_at=NOW,
+            ),
+        ),
+        (devices.DeviceItem, Device("0090330000aa", Standing.CURRENT, confirmed={"expert": "J"})),
+    ],
+)
+def test_what_is_read_at_once_is_what_an_item_would_tell(
+    item: type[connection.Item], facts: object
+) -> None:
+    """There and back, with everything and with nothing that may be left out."""
+    raw = item.of(facts).serialize()
+    assert item.read(raw, type(facts)) == item.from_raw_data(raw).to(type(facts)) == facts
+
+
+def test_what_fails_in_a_part_fails_as_a_whole() -> None:
+    """Parts run in threads, and their errors do not stay there."""
+
+    def work(part: int) -> int:
+        if part == 2:
+            raise StoreUnavailableError("part")
+        return part * 10
+
+    assert connection.at_once(work, [0, 1]) == [0, 10]
+    with pytest.raises(StoreUnavailableError):
+        connection.at_once(work, [0, 1, 2, 3])
+
+
+@pytest.mark.engine
+def test_many_items_are_written_in_parts() -> None:
+    """As many as one call takes, and all of them; nothing to write is no call."""
+    people = [users.User("d", f"user{n:02}", name="Somebody") for n in range(60)]
+    with world.calls() as made:
+        users.put_all(people)
+        users.put_all([])
+    assert made == ["BatchWriteItem"] * 3
+    assert users.list_all("d", 100, None).items == people
+
+
+def test_what_was_not_written_is_written_as_long_as_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One partition takes a thousand writes a second: the others wait, if any got through."""
+    pauses: list[float] = []
+    monkeypatch.setattr(connection.SharedConnection, "pause", staticmethod(pauses.append))
+    real = connection.call
+
+    def partly(operation: str, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - DynamoDB's JSON
+        ((name, puts),) = arguments["RequestItems"].items()
+        answer = real(operation, RequestItems={name: puts[:1]})
+        return {**answer, "UnprocessedItems": {name: puts[1:]} if puts[1:] else {}}
+
+    monkeypatch.setattr(connection, "call", partly)
+    people = [users.User("d", f"user{n:02}") for n in range(20)]
+    users.put_all(people)
+    assert len(pauses) == 19
+    monkeypatch.setattr(
+        connection, "call", lambda *_, **given: {"UnprocessedItems": given["RequestItems"]}
+    )
+    with pytest.raises(StoreUnavailableError):
+        users.put_all(people[:1])
+
+
+def test_who_writes_much_waits_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A throttled transaction wrote nothing, so it is made again; a lost answer may have."""
+    pauses: list[float] = []
+    monkeypatch.setattr(connection.SharedConnection, "pause", staticmethod(pauses.append))
+
+    def throttled() -> ClientError:
+        reasons = ["None", "ThrottlingError"]
+        return faults.client_error("TransactionCanceledException", "TransactWriteItems", reasons)
+
+    def commit(sip: str, *errors: Exception) -> None:
+        transaction = connection.Transaction()
+        transaction.put("it", users.UserItem("d", sip), users.UserItem.sip.does_not_exist())
+        with faults.failing(monkeypatch, "TransactWriteItems", *errors):
+            transaction.commit_patiently()
+
+    commit("soon", throttled(), throttled())
+    assert len(pauses) == 2
+    with pytest.raises(connection.Refused):
+        commit("soon")
+    with pytest.raises(StoreUnavailableError):
+        commit("never", *(throttled() for _ in range(connection.MAX_CONFLICT_RETRIES + 1)))
+    pauses.clear()
+    with pytest.raises(StoreUnavailableError):
+        commit("lost", faults.timeout())
+    assert not pauses
+    assert [user.sip for user in users.list_all("d", 10, None).items] == ["soon"]
+
+
+@pytest.mark.engine
 def test_what_dynamodb_would_not_take_as_a_key_is_not_there() -> None:
     """A made-up name, filter or cursor is no defect of ours, however long; nothing is asked."""
     with world.calls() as made:
@@ -170,12 +298,12 @@ def test_unexpected_failures_of_single_writes_are_raised(monkeypatch: pytest.Mon
 
     from pynamodb.exceptions import PutError, UpdateError
 
-    from chalicelib.core.devices import Device, Facts, State
+    from chalicelib.core.devices import Facts
 
     odd = faults.client_error("ValidationException", "any")
     with faults.failing(monkeypatch, "PutItem", odd), pytest.raises(PutError):
         users.put_new(users.User("d", "s"))
-    device = Device("a" * 12, State.REGISTERED, registration_id="R")
+    device = Device("a" * 12, Standing.REGISTERED, registration_id="R")
     with faults.failing(monkeypatch, "UpdateItem", odd), pytest.raises(UpdateError):
         devices.report(replace(device, prot="1"), device)
     with faults.failing(monkeypatch, "UpdateItem", odd), pytest.raises(UpdateError):

@@ -264,3 +264,14 @@ def test_an_installation_is_deleted_once() -> None:
     assert installations.delete(made.installation_id, ENTRY)
     assert not installations.delete(made.installation_id, ENTRY)
     assert len(audit.list_month("d.example", f"{NOW:%Y-%m}", 10, None).items) == 2
+
+
+def test_what_is_counted_is_counted_to_its_end() -> None:
+    """However many megabytes it is."""
+    for number in range(5):
+        audit.note(replace(ENTRY, detail=str(number) * 300_000))
+    span = lists.Span("", 0)
+    with world.calls() as made:
+        counted = lists.count(audit.AuditItem, f"{ENTRY.domain}#{NOW:%Y-%m}", span)
+    assert counted == 5
+    assert len(made) > 1

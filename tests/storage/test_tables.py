@@ -17,6 +17,8 @@ from chalicelib.storage import (  # noqa: F401 - every table's module is importe
     jobs,
     limits,
     notifications,
+    registrations,
+    rollouts,
     sightings,
     users,
 )
