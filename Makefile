@@ -45,6 +45,7 @@ check: .venv/.dev ## everything that must hold before a commit; ends with the te
 bench: .venv/.dev .engine/DynamoDBLocal.jar ## measure cold starts and handlers against bare botocore, as ratios
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.push
+	$(BIN)/python -m benchmarks.rollouts
 
 package: .venv/.dev ## what CloudFormation deploys, in build/ (STAGE=dev or prod)
 	rm -rf build

@@ -5,7 +5,6 @@ nothing: a machine that is slow today must not fail a build.
 """
 
 import contextlib
-import io
 import json
 import os
 import statistics
@@ -15,30 +14,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-from botocore.session import Session
-
-from chalicelib import observability, settings
+from benchmarks import engine
+from benchmarks.engine import ROOT, event
 from chalicelib.core.codes import read_entry
 from chalicelib.core.jobs import plan_for, serial_of
 from chalicelib.roles import devices
-from chalicelib.storage import connection, vault
+from chalicelib.storage import connection
 from chalicelib.storage import devices as device_table
 from chalicelib.storage import jobs as job_table
-from local import demo, dynamodb, tables
+from local import demo
 from local.api_gateway import Context
-from local.identity import AUDIENCE, Issuer
-from local.serve import forget
 
-ROOT = Path(__file__).parent.parent
 COLD_RUNS = 15
 WARM_RUNS = 150
-ISSUER = "http://127.0.0.1/issuer"
 BYTECODE = str(ROOT / ".state" / "bytecode")
-_NOWHERE = io.StringIO()
-"""Where logs and metrics go while they are part of what is measured."""
 
 BARE = """
 import json
@@ -65,32 +56,6 @@ if PATCH_ISSUER:
 answer = app(event, Context())
 assert answer["statusCode"] in (200, 201), answer
 """
-
-
-def event(method: str, path: str, query: dict[str, str], **more: Any) -> dict[str, Any]:  # noqa: ANN401 - an event
-    """Make an event as API Gateway does."""
-    route = more.pop("route", path)
-    return {
-        "resource": route,
-        "path": path,
-        "httpMethod": method,
-        "headers": {},
-        "multiValueHeaders": {},
-        "multiValueQueryStringParameters": {name: [value] for name, value in query.items()} or None,
-        "pathParameters": None,
-        "stageVariables": None,
-        "body": None,
-        "isBase64Encoded": False,
-        "requestContext": {
-            "resourcePath": route,
-            "httpMethod": method,
-            "requestId": "r",
-            "stage": "api",
-            "domainName": "d.example",
-            "identity": {"sourceIp": more.pop("source", "192.0.2.1")},
-        },
-        **more,
-    }
 
 
 def cold(script: str, **values: str) -> float:
@@ -141,11 +106,11 @@ def warm(name: str, make: Callable[[int], dict[str, Any]]) -> None:
     """Measure a whole handler against the botocore calls that it makes."""
     from app import app
 
-    with contextlib.redirect_stdout(_NOWHERE):
+    with contextlib.redirect_stdout(engine.nowhere):
         events = [make(n) for n in range(WARM_RUNS)]
     whole: list[float] = []
     spent: list[float] = []
-    with in_botocore(spent), contextlib.redirect_stdout(_NOWHERE):
+    with in_botocore(spent), contextlib.redirect_stdout(engine.nowhere):
         for one in events:
             spent.append(0.0)
             started = time.perf_counter()
@@ -158,40 +123,13 @@ def warm(name: str, make: Callable[[int], dict[str, Any]]) -> None:
 
 def main() -> None:
     """Start AWS's DynamoDB Local, measure, print."""
-    from tests.conftest import dynamodb_local
-
-    dynamodb.use_local_credentials()
-    with dynamodb_local(ROOT / ".engine") as endpoint:
-        keys = ROOT / ".state" / "keys.json"
-        vault.write_new_keys(keys)
-        os.environ.update(
-            {
-                "DYNAMODB_ENDPOINT": endpoint,
-                "KEYS_FILE": str(keys),
-                "ISSUER": ISSUER,
-                "AUDIENCE": AUDIENCE,
-                "PUBLIC_URL": "https://d.example/api",
-                "GUESSES_BURST": "1000000",
-                "ISSUES_BURST": "1000000",
-                **{f"{name.upper()}_TABLE": f"bench-{name}" for name in settings.TABLES},
-            }
-        )
-        forget()
-        with contextlib.redirect_stdout(_NOWHERE):
-            observability.logger()  # it keeps the output that it finds
-        client = Session().create_client("dynamodb", endpoint_url=endpoint)
-        tables.create(client, "bench-")
-        demo.seed(datetime.now(UTC))
+    with engine.service() as endpoint:
         measure(endpoint)
 
 
 def measure(endpoint: str) -> None:
     """Measure everything."""
-    from chalicelib import identity
-
-    issuer = Issuer(ISSUER, demo.PEOPLE)
-    documents = {f"{ISSUER}{path}": body for path, body in issuer.documents().items()}
-    setattr(identity, "_get_json", documents.__getitem__)  # noqa: B010 - the issuer without a network
+    issuer, documents = engine.issuer()
     bearer = {"authorization": f"Bearer {issuer.token('user1', datetime.now(UTC))}"}
     category = json.dumps({"category": "Office"})
     issue = event(
@@ -203,7 +141,7 @@ def measure(endpoint: str) -> None:
         multiValueHeaders={},
     )
     print(f"{'':<34} {'ours':>11}  {'bare':>11}")
-    with contextlib.redirect_stdout(_NOWHERE):
+    with contextlib.redirect_stdout(engine.nowhere):
         token, facts = registered("009033000001")
     idle = event("GET", "/devices/update", {"sn": "009033000001", "device_token": token, **facts})
     phone = event("GET", "/init", {"mac": "009033000002"})
@@ -247,7 +185,7 @@ def measure(endpoint: str) -> None:
             "GET", "/devices/update", {"sn": f"0090cc{n:06x}", "code": code(), "type": "IP232"}
         ),
     )
-    with contextlib.redirect_stdout(_NOWHERE):
+    with contextlib.redirect_stdout(engine.nowhere):
         claim = {"domain": demo.DOMAIN, "token": new_token(), "category": "Office"}
     warm(
         "GET /devices/update, admit",
