@@ -175,7 +175,7 @@ def code_row(of: "Rollout", handout: "Handout", now: "datetime") -> "CodeRow":
 
     user, entry = handout.user, handout.registration
     return CodeRow(
-        name=user.name,
+        name=user.name or user.sip,
         number=user.number,
         email=user.email,
         category=of.category,

@@ -34,7 +34,7 @@ Try it, in another shell:
   make phone CODE="the 12 digits"{url_argument}
   curl -s {url}/api/me/phones -H "Authorization: Bearer $TOKEN"
 
-Ctrl+C ends it; what it stored is gone then{kept}.
+Ctrl+C ends it; what it stored {kept}.
 """
 
 
@@ -102,7 +102,9 @@ def main() -> None:
             url=url,
             websocket_url=url.replace("http", "ws", 1),
             url_argument="" if port == serve.DEFAULT_PORT else f" URL={url}/init",
-            kept=" not: another engine keeps it" if endpoint else ", for it lives in memory",
+            kept="stays in the other engine"
+            if endpoint
+            else "is gone then, for it lives in memory",
         )
         # moto alone does not delete what has expired; other engines do so by themselves
         beside = [] if endpoint else [sweep]

@@ -46,7 +46,7 @@ def follow(event: DynamoDBEvent) -> dict[str, Any]:
             facts.append(item.to(Fact))
     for domain in domains:
         notifications.try_to_deliver(domain, device_provisioned, now)
-    for fact in facts:
+    for fact in notifications.grouped(facts):
         notifications.tell_people(fact, person_news, admin_news, now)
     return {"batchItemFailures": []}
 

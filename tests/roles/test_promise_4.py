@@ -805,6 +805,20 @@ def test_what_nobody_listens_to_costs_a_read(wired: wires.Wires, clock: Clock) -
         assert made == ["Query"] * reads
 
 
+def test_facts_of_a_rollout_are_told_together() -> None:
+    """Each entry once, however often it changed; people hear of each of their own."""
+    first, second = (table.Fact(DOMAIN, f"user{n}", "f", "h", "rollout 1") for n in (1, 2))
+    made = table.Fact(DOMAIN, rollout_id="rollout 1", sips=["user2", "user3"])
+    elsewhere = table.Fact("other.example", "user1", rollout_id="rollout 2")
+    own = table.Fact(DOMAIN, "user1", hw_id="h")
+    assert notifications.grouped([first, own, made, second, elsewhere]) == [
+        table.Fact(DOMAIN, rollout_id="rollout 1", sips=["user1", "user2", "user3"]),
+        table.Fact("other.example", rollout_id="rollout 2", sips=["user1"]),
+        *(replace(fact, rollout_id="") for fact in (first, own, second, elsewhere)),
+    ]
+    assert notifications.grouped([]) == []
+
+
 def test_administrators_hear_of_rollouts(wired: wires.Wires, clock: Clock) -> None:
     """An entry of a rollout is told as it is, to those who roll out."""
     office = person_wire(wired, clock, connections.admins(DOMAIN), "admin")
