@@ -23,7 +23,7 @@ from chalicelib.core.devices import Device
 from chalicelib.core.devices import State as DeviceState
 from chalicelib.core.errors import Refusal
 
-NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+NOW = datetime(2036, 11, 24, 12, tzinfo=UTC)
 DIGITS = st.text("0123456789", min_size=12, max_size=12)
 DECORATION = st.text(" -\u2013\u2212\u3000\u00a0\t", max_size=3)
 SPACES = " \t\u00a0\u2009\u3000"

@@ -18,7 +18,7 @@ from chalicelib.core.devices import (
 )
 from chalicelib.core.errors import Refusal
 
-NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+NOW = datetime(2036, 11, 24, 12, tzinfo=UTC)
 OWNED = Device(
     "009033000001",
     State.CURRENT,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from chalicelib.core import explanations, jobs, scripts
 from chalicelib.core.devices import Device, Facts, Failure, State, parse_query_facts
 
-NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+NOW = datetime(2036, 11, 24, 12, tzinfo=UTC)
 FIRMWARE = {
     "IP232": {
         "prot": {"build": "134250", "url": "https://f.example/p"},

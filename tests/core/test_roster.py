@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from chalicelib.core import roster
 from chalicelib.core.errors import Fault, InvalidRequestError
 
-UNTIL = datetime(2026, 12, 1, 12, tzinfo=UTC)
+UNTIL = datetime(2036, 12, 1, 12, tzinfo=UTC)
 FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 NAMES = "sip, user, user name, login, h323, benutzer, benutzername or anmeldename"
 ENCODINGS = {
@@ -470,7 +470,7 @@ def test_a_code_list_is_written_for_spreadsheets() -> None:
         == (
             "\ufeffname,number,e-mail,category,app,code,valid until,state\r\n"
             '"Müller, ""Anna""",22,anna@example.com,Office,phone,0123 4567 8901,'
-            "2026-12-01 12:00 UTC,pending\r\n"
+            "2036-12-01 12:00 UTC,pending\r\n"
             "Anna Müller,'+49 7031,anna@example.com,Office,phone,,,registered\r\n"
         ).encode()
     )
@@ -499,7 +499,7 @@ def test_what_is_written_is_read_as_it_was(
         *before, written, until, state = [roster.plain(cell) for cell in line]
         assert (*before, state) == cells
         assert written.replace(" ", "") == code
-        assert until == "2026-12-01 12:00 UTC"
+        assert until == "2036-12-01 12:00 UTC"
         for cell in line:
             assert not cell.lstrip(" \u00a0").startswith((*FORMULAS, "\t", "\r"))
 

@@ -438,7 +438,7 @@ def test_sightings_list_what_phones_told(caller: Caller) -> None:
     assert other["first_seen_at"] == other["last_seen_at"]
     past = caller.call("GET", "/sightings", user="platform", query={"day": "2001-01-01"})
     assert past.json == {"items": [], "next": None}
-    for day in ("2026-11", "today", "", "\u0662026-11-24"):
+    for day in ("2036-11", "today", "", "\u0662036-11-24"):
         odd = caller.call("GET", "/sightings", user="platform", query={"day": day})
         assert fields_of(odd) == ["day"]
 

@@ -909,7 +909,7 @@ def test_a_list_is_put_together(
 
 
 def entry(sip: str, second: int, state: str = "registered") -> dict[str, str]:
-    at = f"2026-11-24T12:00:{second:02}Z"
+    at = f"2036-11-24T12:00:{second:02}Z"
     return {"sip": sip, "name": "", "state": state, "changed_at": at, "reason": "released"}
 
 

@@ -30,10 +30,10 @@ def ask(served: Served, method: str, path: str, body: object = None) -> str:
 def provision(served: Served, code: str, number: int) -> str:
     """Let a simulated phone type a code and poll until nothing is left to do."""
     url = f"http://127.0.0.1:{served.port}/init"
-    client = UpdateClient(f"00-90-33-6b-00-{number:02x}", "IP232", "127.0.0.1", url)
+    client = UpdateClient(f"00-90-33-6d-00-{number:02x}", "IP232", "127.0.0.1", url)
     outcome = run_phone(client, fetch_from(f"127.0.0.{number + 1}"), code, pause_seconds=0.02)
     assert outcome.is_registered
-    return f"0090336b00{number:02x}"
+    return f"0090336d00{number:02x}"
 
 
 def test_twenty_phones_of_a_rollout_register_at_once(served: Served) -> None:

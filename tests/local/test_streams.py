@@ -272,7 +272,7 @@ class Shards:
         region_name = "eu-central-1"
 
     def list_streams(self, **_: object) -> Event:
-        return {"Streams": [{"StreamArn": "arn", "StreamLabel": "2026"}]}
+        return {"Streams": [{"StreamArn": "arn", "StreamLabel": "2036"}]}
 
     def describe_stream(self, **_: object) -> Event:
         names = list(self.shards)

@@ -116,7 +116,7 @@ def is_redeemed(digits: str, hw_id: str = TABLET, seconds: int = 0) -> bool:
 def trail() -> list[audit.Entry]:
     """List what happened, oldest first, without what phones did."""
     found: list[audit.Entry] = []
-    for month in ("2026-12", "2026-11"):
+    for month in ("2036-12", "2036-11"):
         found += audit.list_month(world.DOMAIN, month, 1_000, None).items
     return [entry for entry in reversed(found) if entry.actor == "office"]
 
@@ -457,7 +457,7 @@ def test_an_attempt_with_a_code_that_was_replaced_is_written_down() -> None:
     assert not is_redeemed(old)
     refused = [
         (entry.actor, entry.subject, entry.detail)
-        for entry in audit.list_month(world.DOMAIN, "2026-11", 100, None).items
+        for entry in audit.list_month(world.DOMAIN, "2036-11", 100, None).items
         if entry.action == "code refused"
     ]
     assert refused == [(TABLET, before.code_id, Refusal.REVOKED)]
@@ -978,7 +978,7 @@ def test_the_audit_trail_says_who_did_what_to_whom() -> None:
         ("codes reissued", "user2"),
         ("codes revoked", "user3"),
         ("codes exported", "3 entries"),
-        ("codes exported", "3 entries changed since 2026-11-24T12:00:00+00:00"),
+        ("codes exported", "3 entries changed since 2036-11-24T12:00:00+00:00"),
         ("codes viewed", "user1, user2"),
     ]
     for entry in trail():
@@ -992,7 +992,7 @@ def test_a_redemption_is_in_the_audit_trail_and_names_its_code() -> None:
     """By its handle; the rollout is found by it."""
     rollout = world.make_rollout(["user1"])
     world.redeem(world.told(rollout)["user1"])
-    (entry, *_) = audit.list_month(world.DOMAIN, "2026-11", 10, None).items
+    (entry, *_) = audit.list_month(world.DOMAIN, "2036-11", 10, None).items
     assert (entry.action, entry.actor, entry.subject) == (
         "code redeemed",
         world.HW_ID,

@@ -199,7 +199,7 @@ def test_a_person_signs_in_with_an_id_token(service: Wires, issuer: Issuer) -> N
         "ok": True,
         "sip": "user1",
         "domain": DOMAIN,
-        "until": "2026-11-24T13:00:00Z",
+        "until": "2036-11-24T13:00:00Z",
     }
     assert wire.ask("UserLogin", token=issuer.token("user2", NOW))["error"] == "not allowed"
     assert not wire.is_open

@@ -140,7 +140,7 @@ def test_a_person_hears_of_a_new_code(stream: Stream) -> None:
                 "code_id": issued.code.code_id,
                 "state": "pending",
                 "category": "Office",
-                "expires_at": "2026-11-24T12:10:00Z",
+                "expires_at": "2036-11-24T12:10:00Z",
             },
         }
     ]
@@ -245,10 +245,10 @@ def test_only_who_rolls_phones_out_hears_of_a_rollout(stream: Stream) -> None:
                     "sip": "user2",
                     "name": "User 2",
                     "state": "pending",
-                    "since": "2026-11-24T12:00:00Z",
-                    "changed_at": "2026-11-24T12:00:00Z",
+                    "since": "2036-11-24T12:00:00Z",
+                    "changed_at": "2036-11-24T12:00:00Z",
                     "code_id": world.entry(rollout, "user2").code_id,
-                    "expires_at": "2026-12-01T12:00:00Z",
+                    "expires_at": "2036-12-01T12:00:00Z",
                 }
             ],
         }
