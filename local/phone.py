@@ -181,10 +181,19 @@ def summary(outcome: Outcome) -> str:
         "configuration",
     ]
     for module, options in sorted(client.active.items()):
-        written = " ".join(f"{name} {redact(value)}".strip() for name, value in options.items())
+        written = " ".join(_masked(name, value) for name, value in options.items())
         lines.append(f"  {module} {written}")
     lines += [f"not understood: {redact(line)}" for line in client.faults]
     return "\n".join([*lines, outcome.verdict])
+
+
+def _masked(name: str, value: str) -> str:
+    """Write an option in force; a password is decoded there, and can look like anything."""
+    if name == "/pwd":
+        return f"{name} {MASK}"
+    if name == "/user":
+        return f"{name} {value.partition(',')[0]},{MASK}"
+    return f"{name} {redact(value)}".strip()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -240,6 +240,20 @@ def test_no_secret_is_printed() -> None:
         assert secret not in text
 
 
+def test_no_password_in_force_is_printed() -> None:
+    """Decoded as they are in the configuration, whatever stands in them."""
+    client = new_client()
+    client.execute(
+        "config add PHONE /name x /pwd open%20sesame\n"
+        "config add CMD0 /user admin,open%2C%20sesame\nconfig activate\n",
+        12,
+    )
+    lines = summary(Outcome(client)).splitlines()
+    assert "  PHONE /name x /pwd ***" in lines
+    assert "  CMD0 /user admin,***" in lines
+    assert "sesame" not in "\n".join(lines)
+
+
 def test_an_error_of_the_transport_is_printed_masked() -> None:
     """What the library says of a URL may hold the code."""
     printed: list[str] = []
