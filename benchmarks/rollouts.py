@@ -34,7 +34,7 @@ PHONES = 200
 TIMES = 5
 SIPS = [f"person{number:05}" for number in range(USERS)]
 WORKERS = 8
-"""As many as roles/entries.py and storage/connection.py have."""
+"""As many as storage/connection.py has."""
 
 _T = TypeVar("_T")
 

@@ -3,6 +3,7 @@
 What is secret at rest does not go out.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from chalicelib.roles.handouts import Handout
     from chalicelib.roles.issuing import IssuedCode
     from chalicelib.roles.people import Report
-    from chalicelib.roles.rollouts import Added, Progress
+    from chalicelib.roles.rollouts import Added, Changed, Progress
     from chalicelib.roles.rollouts import Entry as RolloutEntry
     from chalicelib.roles.users import OwnCode, Profile
     from chalicelib.storage.audit import Entry
@@ -50,9 +51,9 @@ def read(text: str | bytes, model: "type[_Model]") -> "_Model":
         ) from None
 
 
-def faults(error: InvalidRequestError) -> list[dict[str, str]]:
-    """Write what is wrong with it."""
-    return [{"field": fault.field, "message": fault.message} for fault in error.faults]
+def faults(found: Iterable[Fault]) -> list[dict[str, str]]:
+    """Write what is wrong with something."""
+    return [{"field": fault.field, "message": fault.message} for fault in found]
 
 
 def plain(value: object) -> str:
@@ -131,9 +132,7 @@ def import_report(report: "Report", *, is_whole: bool) -> dict[str, Any]:
                 "line": line.number,
                 "sip": line.sip,
                 "outcome": outcome,
-                "faults": [
-                    {"field": fault.field, "message": fault.message} for fault in line.faults
-                ],
+                "faults": faults(line.faults),
             }
             for line, outcome in report.lines
             if is_whole or outcome is Outcome.WRONG
@@ -158,6 +157,11 @@ def rollout(known: "Rollout") -> dict[str, Any]:
 def added(made: "Added") -> dict[str, Any]:
     """Write what became of users who were to be added to a rollout."""
     return {"added": made.added, "already": made.already}
+
+
+def changed(made: "Changed") -> dict[str, Any]:
+    """Write what became of entries that were to be changed."""
+    return {"changed": made.changed, "missed": list(made.missed)}
 
 
 def progress(made: "Progress", now: "datetime") -> dict[str, Any]:

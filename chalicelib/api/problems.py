@@ -74,7 +74,7 @@ def problem_of(error: Exception) -> Response:
     members: dict[str, Any] = {}
     headers: dict[str, str] = {}
     if isinstance(error, errors.InvalidRequestError):
-        members["faults"] = documents.faults(error)
+        members["faults"] = documents.faults(error.faults)
     if isinstance(error, errors.NotFoundError | errors.ConflictError):
         members["detail"] = str(error)
     if isinstance(error, errors.InUseError):

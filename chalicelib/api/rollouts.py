@@ -101,12 +101,8 @@ def show_rollout(call: Call, rollout_id: str) -> Response:
     state = call.choice("state", "|".join(State), ", ".join(State))
     wanted = State(state) if state else None
     progress = rollouts.show(call.asking, rollout_id, wanted, *call.page(MAX_PAGE))
-    return document(
-        {
-            **documents.progress(progress, call.now),
-            "next": cursor_to(progress.entries.next_after),
-        }
-    )
+    next_page = cursor_to(progress.entries.next_after)
+    return document({**documents.progress(progress, call.now), "next": next_page})
 
 
 @views.post("/rollouts/{rollout_id}/entries", max_body_bytes=MAX_JSON_BYTES)
@@ -183,10 +179,4 @@ def _changed(
     asking, body = call.asking, call.body(schemas.EntrySelection)
     selection = rollouts.Selection(body.users or (), after_of(body.cursor))
     made = change(asking, rollout_id, selection)
-    return document(
-        {
-            "changed": made.changed,
-            "missed": list(made.missed),
-            "next": cursor_to(made.next_after),
-        }
-    )
+    return document({**documents.changed(made), "next": cursor_to(made.next_after)})

@@ -6,7 +6,6 @@ on from there. It must not decide who may change what (roles/rollouts.py).
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -17,7 +16,7 @@ from chalicelib.core.errors import StoreUnavailableError
 from chalicelib.core.rollouts import Registration, Rollout, State
 from chalicelib.roles import issuing
 from chalicelib.storage import audit, codes, notifications, registrations
-from chalicelib.storage.connection import MAX_TRANSACTION_ITEMS, Refused, Transaction
+from chalicelib.storage.connection import MAX_TRANSACTION_ITEMS, Refused, Transaction, at_once
 from chalicelib.storage.users import User
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 _S = TypeVar("_S", User, Registration)
 
-_WORKERS = 8
 _MAX_RACES = 5
 _ITEMS_BESIDE = 2
 """In each transaction: the fact that pages hear of, and the entry of the audit trail."""
@@ -192,10 +190,9 @@ def change_all(change: Change[_S], subjects: Sequence[_S]) -> list[str]:
         CentralUnavailableError: the foreign central service did not answer as agreed.
         StoreUnavailableError: throttled or unreachable; what was changed stays.
     """
-    with ThreadPoolExecutor(_WORKERS) as workers:
-        steps = list(workers.map(change.step, subjects))
-        written = workers.map(lambda group: _write(change, group), _groups(change, steps))
-        changed = [step.wanted.sip for group in written for step in group]
+    steps = at_once(change.step, subjects)
+    written = at_once(lambda group: _write(change, group), list(_groups(change, steps)))
+    changed = [step.wanted.sip for group in written for step in group]
     if changed and steps[0].drawn:
         observability.count("CodeIssued", len(changed), lifetime=Lifetime.ROLLOUT)
     return changed

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from chalicelib.core.rollouts import MAX_USERS, Registration, Rollout, State
+from chalicelib.core.rollouts import MAX_ENTRIES, MAX_USERS, Registration, Rollout, State
 from chalicelib.roles import issuing, rollouts
 from chalicelib.storage import audit, codes, registrations, users, vault
 from chalicelib.storage.lists import Page
@@ -49,7 +49,7 @@ def export(
     found: list[Registration] = []
     after: str | None = None
     while True:
-        page = registrations.list_all(rollout_id, MAX_USERS, after)
+        page = registrations.list_all(rollout_id, MAX_ENTRIES, after)
         found += [entry for entry in page.items if since is None or entry.since >= since]
         after = page.next_after
         if after is None:

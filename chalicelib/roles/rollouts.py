@@ -106,7 +106,7 @@ def options(asking: "Asking") -> Options:
     Raises:
         NotAllowedError: this person is no users-admin, or their domain is not served here.
     """
-    domain = _domain(asking)
+    domain, _ = _standing(asking)
     known = domains.categories(domain.domain)
     return Options([one.name for one in known if one.takes_phones], domain.phone_apps)
 
@@ -126,9 +126,9 @@ def create(  # noqa: PLR0913 - what a rollout is made of
         InvalidRequestError: the category is none for phones, the app or a user is unknown.
         StoreUnavailableError: throttled or unreachable.
     """
-    domain = _domain(asking)
+    domain, takes_phones = _standing(asking, category)
     known, faults = _known(domain.domain, sips)
-    if not _takes_phones(domain.domain, category):
+    if not takes_phones:
         faults.append(Fault("category", _NO_CATEGORY))
     if app and app not in domain.phone_apps:
         faults.append(Fault("app", "no phone app of this domain"))
@@ -295,15 +295,12 @@ def _change(
 ) -> Changed:
     rollout_id, now = change.rollout.rollout_id, change.asking.now
     if selection.sips:
-        found = {entry.sip: entry for entry in registrations.find_all(rollout_id, selection.sips)}
-        faults = [
-            Fault(f"users.{position}", "not in this rollout")
-            for position, sip in enumerate(selection.sips)
-            if sip not in found
-        ]
+        found = registrations.find_all(rollout_id, selection.sips)
+        there = {entry.sip for entry in found}
+        faults = _missing(selection.sips, there, "not in this rollout")
         if faults:
             raise InvalidRequestError(*faults)
-        page = Page(list(found.values()), None)
+        page = Page(found, None)
     else:
         page = registrations.list_all(rollout_id, MAX_USERS, selection.after)
     wanted = [entry for entry in page.items if entry.state_at(now) in states]
@@ -312,27 +309,23 @@ def _change(
     return Changed(len(changed), missed, page.next_after)
 
 
-def _domain(asking: "Asking") -> domains.Domain:
+def _standing(asking: "Asking", category: str = "") -> tuple[domains.Domain, bool]:
+    """Read the domain of who asks, and whether a category of it takes phones: one call."""
     asking.demand_users_admin()
-    domain = domains.find(asking.person.domain)
-    if domain is None:
+    standing = users.find_standing(asking.person.domain, asking.person.sip, category)
+    if standing.domain is None:
         raise NotAllowedError("the domain is not served here")
-    return domain
+    return standing.domain, standing.category is not None and standing.category.takes_phones
 
 
 def _demand_open(asking: "Asking", rollout: Rollout) -> domains.Domain:
     """Refuse a rollout in which no code can be issued any more."""
-    domain = _domain(asking)
+    domain, takes_phones = _standing(asking, rollout.category)
     if asking.now >= rollout.ends_at:
         raise ConflictError("the rollout has ended")
-    if not _takes_phones(rollout.domain, rollout.category):
+    if not takes_phones:
         raise ConflictError(f"the rollout's category is {_NO_CATEGORY}")
     return domain
-
-
-def _takes_phones(domain: str, category: str) -> bool:
-    known = domains.find_category(domain, category)
-    return known is not None and known.takes_phones
 
 
 def _devices_url(asking: "Asking", domain: domains.Domain) -> str:
@@ -341,13 +334,16 @@ def _devices_url(asking: "Asking", domain: domains.Domain) -> str:
 
 def _known(domain: str, sips: Sequence[str]) -> tuple[list["User"], list[Fault]]:
     """Look users up, each once; a fault for each that is unknown."""
-    found = {user.sip: user for user in users.find_all(domain, sips)}
-    faults = [
-        Fault(f"users.{position}", "no user of this domain")
-        for position, sip in enumerate(sips)
-        if sip not in found
+    found = users.find_all(domain, sips)
+    there = {user.sip for user in found}
+    return found, _missing(sips, there, "no user of this domain")
+
+
+def _missing(sips: Sequence[str], there: set[str], message: str) -> list[Fault]:
+    """Name everybody who is not there, by their place."""
+    return [
+        Fault(f"users.{position}", message) for position, sip in enumerate(sips) if sip not in there
     ]
-    return list(found.values()), faults
 
 
 def _own(device: Device | None, domain: str, entry: Registration) -> Device | None:

@@ -84,7 +84,7 @@ class Message:
         """Write why it is not done; says no more than a person over HTTP would hear."""
         members: dict[str, Any] = {"error": reason_of(error)}
         if isinstance(error, InvalidRequestError):
-            members["faults"] = documents.faults(error)
+            members["faults"] = documents.faults(error.faults)
         if isinstance(error, LimitReachedError | StoreUnavailableError):
             members["retryAfter"] = error.retry_after_seconds
         return self.result(**members)

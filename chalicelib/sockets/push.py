@@ -22,7 +22,7 @@ from chalicelib.storage.notifications import Fact, Kind, NotificationItem
 if TYPE_CHECKING:
     from chalicelib.roles.rollouts import Entry
 
-MAX_ENTRIES = 20
+ENTRIES_A_MESSAGE = 20
 """How many entries of a rollout one message brings: with long names it stays below a frame."""
 
 
@@ -79,6 +79,7 @@ def person_news(news: News, at: datetime) -> Iterator[str]:
 
 def admin_news(rollout_id: str, entries: Sequence["Entry"], at: datetime) -> Iterator[str]:
     """Write what somebody who rolls phones out hears: entries, as the list shows them."""
-    for start in range(0, len(entries), MAX_ENTRIES):
-        told = [documents.registration(one, at) for one in entries[start : start + MAX_ENTRIES]]
+    for start in range(0, len(entries), ENTRIES_A_MESSAGE):
+        some = entries[start : start + ENTRIES_A_MESSAGE]
+        told = [documents.registration(one, at) for one in some]
         yield written("RegistrationChanged", rollout_id=rollout_id, entries=told)

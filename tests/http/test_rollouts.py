@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.roles import handouts, people, rollouts
+from chalicelib.roles import people, rollouts
 from chalicelib.storage import connection, registrations
 from local.phone import Fetch
 from tests import faults
@@ -485,8 +485,3 @@ def test_an_expired_code_is_reissued(caller: Caller) -> None:
     assert change(caller, rollout_id, "extend").json["changed"] == 0
     assert change(caller, rollout_id, "reissue").json["changed"] == 1
     assert list(codes_of(caller, rollout_id)) == ["user1@example.com"]
-
-
-def test_slips_have_their_most() -> None:
-    """As the interface says."""
-    assert handouts.MAX_SLIPS == 200

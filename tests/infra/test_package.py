@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from chalicelib import settings
-from local import tables
+from chalicelib.api import rollouts
+from local import api_gateway, tables
 
 ROOT = Path(__file__).parent.parent.parent
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("package")]
@@ -388,3 +389,11 @@ def test_two_packages_are_the_same(packaged: Path, tmp_path: Path) -> None:
         }
 
     assert digests(again) == digests(packaged)
+
+
+def test_a_file_that_is_too_large_is_told_its_most(resources: dict[str, dict[str, Any]]) -> None:
+    """By the gateway as by its copy on one machine, and as the view that takes files has it."""
+    responses = resources["RestAPI"]["Properties"]["GatewayResponses"]
+    (template,) = responses["REQUEST_TOO_LARGE"]["ResponseTemplates"].values()
+    assert json.loads(template) == json.loads(api_gateway.TOO_LARGE[1])
+    assert f"{rollouts.MAX_FILE_BYTES} bytes" in template

@@ -897,7 +897,7 @@ def test_what_has_changed_since_is_exported_alone() -> None:
 
 def test_a_whole_rollout_is_exported(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many pages it has, each once."""
-    monkeypatch.setattr(handouts, "MAX_USERS", 7)
+    monkeypatch.setattr(handouts, "MAX_ENTRIES", 7)
     sips = world.staff(16)
     rollout = world.make_rollout(sips)
     _, found = handouts.export(OFFICE, rollout.rollout_id, None)
