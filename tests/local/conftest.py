@@ -8,10 +8,15 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import pytest
 
+from local import serve, tables
 from tests.local.served import Served
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 _START_SECONDS = 60
 
@@ -46,8 +51,16 @@ def running(given: Mapping[str, str]) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="module")
-def served(request: pytest.FixtureRequest, engine: str) -> Iterator[Served]:
+def served(
+    request: pytest.FixtureRequest, engine: str, client: "DynamoDBClient"
+) -> Iterator[Served]:
     """Serve what `make run` starts, on an engine of its own unless one is given."""
-    given = {"DYNAMODB_ENDPOINT": engine} if request.config.getoption("--engine") else {}
-    with running(given) as made:
+    if not request.config.getoption("--engine"):
+        with running({}) as made:
+            yield made
+        return
+    with running({"DYNAMODB_ENDPOINT": engine}) as made:
         yield made
+    # the demo people are the same in every module, their phones must not be
+    for concept in tables.definitions():
+        client.delete_table(TableName=f"{serve.PREFIX}{concept}")
