@@ -11,11 +11,13 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 
 from local import demo, dynamodb, serve, tables
-from local.api_gateway import STAGE, Receive, Scope, Send, answer, problem
+from local.api_gateway import STAGE, Receive, Scope, Send, answer, body_of, problem
 from local.identity import AUDIENCE, Issuer
 
 HOST = "127.0.0.1"
 SWEEP_SECONDS = 5
+MAX_FORM_BYTES = 16_384
+_ISSUER = "/issuer"
 _JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 
 BANNER = """\
@@ -49,11 +51,12 @@ class DemoFront(serve.Front):
     async def route(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Find who answers."""
         path = serve.path_of(scope)
-        issuer = "/issuer"
-        published = self._issuer.documents() if path.startswith(f"{issuer}/") else {}
-        if path.removeprefix(issuer) in published:
-            document = published[path.removeprefix(issuer)]
-            await answer(send, 200, _JSON, json.dumps(document).encode())
+        if path.startswith(f"{_ISSUER}/"):
+            query = scope["query_string"].decode("latin-1")
+            form = (await body_of(receive, MAX_FORM_BYTES) or b"").decode("latin-1")
+            below = path.removeprefix(_ISSUER)
+            status, headers, body = self._issuer.answer(below, query, form, datetime.now(UTC))
+            await answer(send, status, headers, body.encode())
         elif path == "/dev/token" and scope["method"] == "POST":
             await self._dev_token(receive, send)
         else:
@@ -78,7 +81,7 @@ def main() -> None:
     os.environ.setdefault("EMIT_METRICS", "false")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     url = f"http://{HOST}:{port}"
-    issuer = Issuer(f"{url}/issuer", demo.PEOPLE)
+    issuer = Issuer(f"{url}/issuer", demo.PEOPLE, f"{url}/{STAGE}/")
     with ExitStack() as stack:
         own = {
             "DYNAMODB_ENDPOINT": endpoint or stack.enter_context(dynamodb.moto_engine()),
@@ -88,6 +91,7 @@ def main() -> None:
             "INSTANCE_DOMAIN": demo.INSTANCE_DOMAIN,
             "ISSUER": issuer.url,
             "AUDIENCE": AUDIENCE,
+            "SANDBOX": "true",
         }
         behind = stack.enter_context(serve.service(own, f"{HOST}:{port}"))
         demo.seed(datetime.now(UTC))
