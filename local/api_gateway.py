@@ -6,6 +6,7 @@ limits are kept, and the very functions are called that Lambda calls. It must no
 
 import asyncio
 import base64
+import gzip
 import json
 import re
 import time
@@ -27,6 +28,9 @@ Send = Callable[[Message], Awaitable[None]]
 MAX_BODY_BYTES = 10 * 1024 * 1024
 MAX_EVENT_BYTES = 6 * 1024 * 1024
 """What an event of Lambda may have; counted here is its body, by far the most of it."""
+
+MIN_COMPRESSED_BYTES = 1024
+"""As `minimum_compression_size` in .chalice/config.json."""
 
 MAX_WORKERS = 64
 STAGE = "api"
@@ -93,7 +97,12 @@ class ApiGateway:
         headers = dict(result.get("headers") or {})
         for name, values in (result.get("multiValueHeaders") or {}).items():
             headers[name] = ", ".join(values)
-        await answer(send, result["statusCode"], headers, (result.get("body") or "").encode())
+        content = (result.get("body") or "").encode()
+        accepted = event["headers"].get("Accept-Encoding", "")
+        if "gzip" in accepted and len(content) >= MIN_COMPRESSED_BYTES:
+            headers["Content-Encoding"] = "gzip"
+            content = gzip.compress(content)
+        await answer(send, result["statusCode"], headers, content)
 
     def close(self) -> None:
         """Let what is running end."""

@@ -397,3 +397,12 @@ def test_a_file_that_is_too_large_is_told_its_most(resources: dict[str, dict[str
     (template,) = responses["REQUEST_TOO_LARGE"]["ResponseTemplates"].values()
     assert json.loads(template) == json.loads(api_gateway.TOO_LARGE[1])
     assert f"{rollouts.MAX_FILE_BYTES} bytes" in template
+
+
+def test_files_come_as_they_are_and_answers_go_compressed(
+    resources: dict[str, dict[str, Any]],
+) -> None:
+    """What the pages and UsersAdmin need of the REST API, beside its routes."""
+    body = resources["RestAPI"]["Properties"]["DefinitionBody"]
+    assert body["x-amazon-apigateway-binary-media-types"] == ["application/octet-stream"]
+    assert resources["RestAPI"]["Properties"]["MinimumCompressionSize"] == 1024
