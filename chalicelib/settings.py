@@ -68,6 +68,7 @@ class Settings:
         central_url: a foreign central service to ask for codes, empty: ours issues them.
         central_key_secret: ARN of its key for us; empty: it is in `keys_file`.
         emit_metrics: whether to print embedded metrics, for CloudWatch to read.
+        is_sandbox: whether pages offer a phone to try the service with.
     """
 
     tables: Mapping[str, str] = field(default_factory=_default_tables)
@@ -91,6 +92,7 @@ class Settings:
     central_key_secret: str = ""
     log_level: str = "INFO"
     emit_metrics: bool = True
+    is_sandbox: bool = False
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -135,6 +137,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         },
         limits={name: _limit(environment, limit) for name, limit in plain.limits.items()},
         emit_metrics=environment.get("EMIT_METRICS", "true") == "true",
+        is_sandbox=environment.get("SANDBOX", "false") == "true",
         audit_days=int(environment.get("AUDIT_DAYS", plain.audit_days)),
         keep_old_token_seconds=int(
             environment.get("KEEP_OLD_TOKEN_SECONDS", plain.keep_old_token_seconds)

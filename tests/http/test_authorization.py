@@ -11,7 +11,15 @@ from tests.http.service import Caller
 from tests.http.test_problems import assert_problem
 from tests.http.test_profile import issue, redeem
 
-PUBLIC = {"/", "/health", "/config.json", "/openapi.json", "/init", "/devices/update"}
+PUBLIC = {
+    "/",
+    "/web/{version}/{name}",
+    "/health",
+    "/config.json",
+    "/openapi.json",
+    "/init",
+    "/devices/update",
+}
 WITH_OTHER_TOKENS = {
     "/devices/register",
     "/devices/{hw_id}/jobs",

@@ -1,11 +1,15 @@
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from chalicelib import settings
+from chalicelib.api import web as web_views
 from tests.conftest import use
 from tests.http.service import Caller
+from tests.http.test_problems import assert_problem
 
 
 def test_the_service_tells_of_itself(caller: Caller) -> None:
@@ -16,11 +20,55 @@ def test_the_service_tells_of_itself(caller: Caller) -> None:
         "issuer": "http://127.0.0.1/issuer",
         "client_id": "dialtone",
         "websocket_url": "",
+        "is_sandbox": False,
     }
     assert caller.call("GET", "/openapi.json").json["openapi"].startswith("3.")
+
+
+def test_the_pages_are_one_document_and_files_that_never_change(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The document is asked for anew each time, and names its files by their version."""
+    used = replace(settings.current(), websocket_url="wss://ws.example/api")
+    use(used, monkeypatch)
     page = caller.call("GET", "/")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert page.headers["cache-control"] == "no-cache"
+    assert page.headers["content-security-policy"] == (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self' http://127.0.0.1 wss://ws.example; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    )
+    named = re.findall(r'(?:href|src)="(web/[^"]+)"', page.text)
+    assert len(named) >= 3
+    for path in named:
+        answer = caller.call("GET", f"/{path}")
+        assert answer.status == 200
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    version = named[0].split("/")[1]
+    for wrong in (f"/web/{version}/nothing.js", "/web/0/app.js", f"/web/{version}/index.html"):
+        assert_problem(caller.call("GET", wrong), 404, "not-found")
+
+
+def test_every_text_is_there_in_every_language() -> None:
+    """And every one that a module asks for."""
+    web = Path(web_views.__file__).parent.parent / "web"
+    spoken = {
+        language: dict(
+            re.findall(
+                r'^  "([^"]+)": "(.*)",$', (web / f"texts.{language}.js").read_text(), re.MULTILINE
+            )
+        )
+        for language in ("en", "de")
+    }
+    assert spoken["en"].keys() == spoken["de"].keys()
+    for name in spoken["en"]:
+        filled = [set(re.findall(r"\{(\w+)\}", texts[name])) for texts in spoken.values()]
+        assert filled[0] == filled[1], name
+    for module in web.glob("*.js"):
+        asked = set(re.findall(r'\bt\("([^"]+)"', module.read_text()))
+        assert sorted(asked - spoken["en"].keys()) == [], module.name
 
 
 def test_our_own_url_is_a_setting_or_api_gateways(

@@ -1,0 +1,160 @@
+// The frame around the pages: who is signed in, which page shows, and what the connection is worth.
+// It must not know what a page does.
+
+import { announce, fill, h, loadTexts, showProblem, t, worded } from "./dom.js";
+import {
+  Problem,
+  call,
+  configuration,
+  events,
+  finishSignIn,
+  isSignedIn,
+  listen,
+  signIn,
+  signOut,
+} from "./client.js";
+
+// name → who may see it, and its module, which is loaded when it is first shown
+const PAGES = {
+  profile: { isFor: () => true, load: () => import("./profile.js") },
+  try: { isFor: () => false, isOpen: true, load: () => import("./try.js") },
+};
+
+let me = null;
+let leave = null; // what ends the page that shows
+let shown = null;
+let turn = 0; // grows with each change of page, so that a slow one does not come after a quick one
+
+const main = h("main", { id: "main", tabindex: "-1" });
+const nav = h("nav", {});
+const person = h("div", { class: "person" });
+const banner = h("p", { class: "banner", role: "status", hidden: true });
+
+function frame() {
+  document.body.replaceChildren(
+    h("a", { class: "skip", href: "#main", onclick: (event) => (event.preventDefault(), main.focus()) }, t("skip")),
+    h("header", {}, h("a", { class: "brand", href: "#/" }, "Dialtone"), nav, person),
+    banner,
+    main,
+  );
+}
+
+async function links() {
+  const { is_sandbox: isSandbox } = await configuration();
+  const names = Object.keys(PAGES).filter((name) => maySee(name) || (name === "try" && isSandbox));
+  fill(
+    nav,
+    names.map((name) =>
+      h("a", { href: `#/${name}`, "aria-current": name === shown ? "page" : null }, t(`page.${name}`)),
+    ),
+  );
+  fill(
+    person,
+    me
+      ? [h("span", {}, me.name), h("button", { type: "button", onclick: leaveService }, t("sign-out"))]
+      : h("button", { type: "button", class: "primary", onclick: signIn }, t("sign-in")),
+  );
+}
+
+async function leaveService() {
+  me = null;
+  await signOut();
+}
+
+function maySee(name) {
+  return me !== null && PAGES[name].isFor(me);
+}
+
+/** Show the page that the address names, or why it cannot be shown. */
+async function route() {
+  const [, name = "", ...rest] = location.hash.split("/");
+  leave?.();
+  leave = null;
+  turn += 1;
+  const mine = turn;
+  const page = PAGES[name];
+  shown = page ? name : null;
+  await links();
+  const isOpen = page?.isOpen && (await configuration()).is_sandbox;
+  if (!page || !(isOpen || maySee(name))) {
+    if (page && !me && !isOpen) return start(t("sign-in-first"));
+    if (page) return start(t("not-for-you"));
+    if (me) return location.replace("#/profile");
+    return start();
+  }
+  document.title = `${t(`page.${name}`)} – Dialtone`;
+  const place = h("div", { class: "page" });
+  main.replaceChildren(place);
+  try {
+    const module = await page.load();
+    const end = (await module.show(place, { me, rest })) ?? null;
+    if (mine !== turn) return end?.();
+    leave = end;
+  } catch (error) {
+    if (mine !== turn) return;
+    if (error instanceof Problem) return showProblem(place, error);
+    // the files of this version have gone with the next one
+    showProblem(place, new Error(t("reload")));
+    throw error;
+  }
+  main.focus({ preventScroll: true });
+  announce(t(`page.${name}`));
+}
+
+async function start(why = null) {
+  const { is_sandbox: isSandbox } = await configuration();
+  document.title = "Dialtone";
+  main.replaceChildren(
+    h(
+      "div",
+      { class: "page start" },
+      h("h1", {}, t("start.title")),
+      why && h("p", { class: "problem", role: "alert" }, why),
+      h("p", {}, t("start.text")),
+      h(
+        "p",
+        { class: "actions" },
+        !me && h("button", { type: "button", class: "primary", onclick: signIn }, t("sign-in")),
+        isSandbox && h("a", { class: "button", href: "#/try" }, t("start.try")),
+      ),
+      h("p", {}, h("a", { href: "openapi.json" }, t("start.interface"))),
+    ),
+  );
+}
+
+function say(text) {
+  banner.hidden = text === null;
+  banner.textContent = text ?? "";
+}
+
+events.addEventListener("disconnected", () => say(t("disconnected")));
+events.addEventListener("connected", () => say(null));
+events.addEventListener("signed-out", () => {
+  // what was typed stays: the person signs in beside it
+  fill(banner, t("signed-out"), " ", h("button", { type: "button", onclick: signIn }, t("sign-in")));
+  banner.hidden = false;
+});
+
+async function begin() {
+  await loadTexts();
+  frame();
+  let why = null;
+  try {
+    await finishSignIn();
+    if (isSignedIn()) {
+      me = await call("GET", "/me");
+      listen();
+    }
+  } catch (error) {
+    why = worded(error);
+  }
+  globalThis.addEventListener("hashchange", route);
+  if (why) {
+    await links();
+    await start(why);
+  } else {
+    await route();
+  }
+}
+
+begin();

@@ -1,0 +1,230 @@
+// The service as a page sees it: signing in, calls, and what is heard over the websocket.
+// It must not show anything.
+
+const here = new URL(".", document.baseURI).href;
+
+/** What the service refused, in a person's words where there are some. */
+export class Problem extends Error {
+  constructor(status, body, retryAfter) {
+    super(body.detail ?? body.title ?? `HTTP ${status}`);
+    this.status = status;
+    this.type = (body.type ?? "").replace("urn:dialtone:problem:", "");
+    this.faults = body.faults ?? [];
+    this.retryAfterSeconds = retryAfter ? Number(retryAfter) : null;
+  }
+}
+
+export const events = new EventTarget();
+
+function tell(name, detail) {
+  events.dispatchEvent(new CustomEvent(name, { detail }));
+}
+
+let config = null;
+/** Tell how this deployment is set up, see GET /config.json. */
+export async function configuration() {
+  config ??= await (await fetch(`${here}config.json`)).json();
+  return config;
+}
+
+// Signing in: OpenID Connect, authorization code with PKCE. Tokens are in memory alone.
+
+let tokens = null;
+let provider = null;
+let renewing = null;
+
+async function issuer() {
+  if (!provider) {
+    const { issuer: url } = await configuration();
+    provider = await (await fetch(`${url.replace(/\/$/, "")}/.well-known/openid-configuration`)).json();
+  }
+  return provider;
+}
+
+function drawn(bytes = 32) {
+  return encoded(crypto.getRandomValues(new Uint8Array(bytes)));
+}
+
+function encoded(bytes) {
+  return btoa(String.fromCharCode(...bytes)).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
+}
+
+/** Go to the issuer's page; comes back to this one, and to where the person was. */
+export async function signIn() {
+  const { client_id } = await configuration();
+  const { authorization_endpoint } = await issuer();
+  const verifier = drawn();
+  const state = drawn(16);
+  const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(verifier));
+  sessionStorage.setItem("signing-in", JSON.stringify({ verifier, state, where: location.hash }));
+  const query = new URLSearchParams({
+    response_type: "code",
+    client_id,
+    redirect_uri: here,
+    scope: "openid profile",
+    state,
+    code_challenge: encoded(new Uint8Array(hash)),
+    code_challenge_method: "S256",
+  });
+  location.assign(`${authorization_endpoint}?${query}`);
+}
+
+/** Take the answer of the issuer's page, if this is one; says why not if it refused. */
+export async function finishSignIn() {
+  const answer = new URLSearchParams(location.search);
+  if (!answer.has("state")) return;
+  const begun = JSON.parse(sessionStorage.getItem("signing-in") ?? "null");
+  sessionStorage.removeItem("signing-in");
+  history.replaceState(null, "", here + (begun?.where ?? ""));
+  if (begun?.state !== answer.get("state")) throw new Problem(0, { type: "sign-in-forgotten" });
+  if (answer.has("error")) throw new Problem(0, { type: "sign-in-refused" });
+  const { client_id } = await configuration();
+  await exchange({
+    grant_type: "authorization_code",
+    code: answer.get("code"),
+    redirect_uri: here,
+    client_id,
+    code_verifier: begun.verifier,
+  });
+}
+
+async function exchange(parameters) {
+  const { token_endpoint } = await issuer();
+  const answer = await fetch(token_endpoint, { method: "POST", body: new URLSearchParams(parameters) });
+  if (!answer.ok) throw new Problem(0, { type: "sign-in-refused" });
+  const { id_token, refresh_token } = await answer.json();
+  const { exp } = JSON.parse(atob(id_token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/")));
+  tokens = { id: id_token, refresh: refresh_token ?? tokens?.refresh ?? null, endsAt: exp * 1000 };
+}
+
+const SOON_MS = 60_000;
+
+/** Tell the person's token, renewed when its end is near; null if there is none. */
+async function token() {
+  if (tokens && tokens.endsAt - Date.now() < SOON_MS && tokens.refresh) {
+    renewing ??= renew().finally(() => (renewing = null));
+    await renewing;
+  }
+  return tokens && tokens.endsAt > Date.now() ? tokens.id : null;
+}
+
+async function renew() {
+  const { client_id } = await configuration();
+  try {
+    await exchange({ grant_type: "refresh_token", refresh_token: tokens.refresh, client_id });
+  } catch (error) {
+    if (!(error instanceof Problem)) return; // no network: the next call tries again
+    tokens.refresh = null;
+  }
+}
+
+export function isSignedIn() {
+  return tokens !== null;
+}
+
+/** Forget the person, here and at the issuer. */
+export async function signOut() {
+  const { end_session_endpoint } = await issuer();
+  const hint = tokens?.id;
+  tokens = null;
+  hangUp();
+  if (!end_session_endpoint) return location.assign(here);
+  const query = new URLSearchParams({ post_logout_redirect_uri: here, ...(hint ? { id_token_hint: hint } : {}) });
+  location.assign(`${end_session_endpoint}?${query}`);
+}
+
+// Calls.
+
+/** Call the service; answers the JSON, text for what is none, null for nothing.
+ *  A POST that is repeated with the same `key` is done once. */
+export async function call(method, path, { body, query, key, file } = {}) {
+  const url = new URL(path.replace(/^\//, ""), here);
+  for (const [name, value] of Object.entries(query ?? {})) {
+    if (value !== undefined && value !== null && value !== "") url.searchParams.set(name, value);
+  }
+  const headers = {};
+  const held = await token();
+  if (held) headers.Authorization = `Bearer ${held}`;
+  if (key) headers["Idempotency-Key"] = key;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (file) headers["Content-Type"] = "application/octet-stream";
+  let answer;
+  try {
+    answer = await fetch(url, { method, headers, body: file ?? (body === undefined ? undefined : JSON.stringify(body)) });
+  } catch {
+    throw new Problem(0, { type: "unreachable" });
+  }
+  const isJson = (answer.headers.get("Content-Type") ?? "").includes("json");
+  if (!answer.ok) {
+    const problem = new Problem(answer.status, isJson ? await answer.json() : {}, answer.headers.get("Retry-After"));
+    if (problem.status === 401) tell("signed-out");
+    throw problem;
+  }
+  if (answer.status === 204) return null;
+  return isJson ? answer.json() : answer.text();
+}
+
+/** Read a whole list, page by page. */
+export async function* pages(path, query = {}) {
+  let cursor = null;
+  do {
+    const page = await call("GET", path, { query: { ...query, cursor } });
+    yield page;
+    cursor = page.next;
+  } while (cursor);
+}
+
+export function newKey() {
+  return crypto.randomUUID();
+}
+
+// What is heard: one websocket, opened again with growing pauses.
+
+const QUIET_MS = 5 * 60_000;
+const PAUSES_MS = [500, 1000, 2000, 5000, 10_000, 30_000];
+let socket = null;
+let tries = 0;
+let again = null;
+let beat = null;
+
+/** Listen to what concerns the person; `events` brings "heard", "connected" and "disconnected". */
+export async function listen() {
+  const { websocket_url } = await configuration();
+  const held = await token();
+  if (!websocket_url || !held || socket) return;
+  const opened = (socket = new WebSocket(websocket_url));
+  opened.onopen = () => opened.send(JSON.stringify({ mt: "UserLogin", token: held }));
+  opened.onmessage = (message) => {
+    const told = JSON.parse(message.data);
+    if (told.mt === "UserLoginResult" && told.ok) {
+      tries = 0;
+      beat = setInterval(() => opened.send('{"mt":"KeepAlive"}'), QUIET_MS);
+      tell("connected");
+    } else {
+      tell("heard", told);
+    }
+  };
+  opened.onclose = () => {
+    clearInterval(beat);
+    if (socket !== opened) return;
+    socket = null;
+    tell("disconnected");
+    const pause = PAUSES_MS[Math.min(tries, PAUSES_MS.length - 1)];
+    tries += 1;
+    again = setTimeout(listen, pause * (0.5 + Math.random()));
+  };
+}
+
+function hangUp() {
+  clearTimeout(again);
+  const opened = socket;
+  socket = null;
+  // one that is still being opened cannot be closed without a complaint
+  if (opened?.readyState === WebSocket.CONNECTING) opened.onopen = () => opened.close();
+  else opened?.close();
+}
+
+globalThis.addEventListener("online", () => {
+  clearTimeout(again);
+  listen();
+});

@@ -1,0 +1,146 @@
+// What every page is made of: elements, words, times, and waiting.
+// It must not know any route of the service.
+
+/** Make an element: h("button", {type: "button", onclick: f}, "Text", child). */
+export function h(name, attributes = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else if (key === "value") element.value = value;
+    else element.setAttribute(key, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+/** Replace what is in an element, and leave it alone where nothing differs. */
+export function fill(element, ...children) {
+  const made = h("div", {}, ...children);
+  if (element.innerHTML !== made.innerHTML || made.querySelector("button, input, select, a")) {
+    element.replaceChildren(...made.childNodes);
+  }
+  return element;
+}
+
+let texts = {};
+export let language = "en";
+
+/** Load the words of the language that the browser asks for: English, unless it is German. */
+export async function loadTexts() {
+  language = navigator.language.toLowerCase().startsWith("de") ? "de" : "en";
+  texts = (await import(`./texts.${language}.js`)).default;
+  document.documentElement.lang = language;
+}
+
+/** Say something in the person's language; {names} in it are filled in. */
+export function t(key, values = {}) {
+  const text = texts[key];
+  if (text === undefined) throw new Error(`no text: ${key}`);
+  return text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}
+
+/** Tell whether there are words for this, such as a state or a reason of the service. */
+export function hasText(key) {
+  return texts[key] !== undefined;
+}
+
+/** Say a state or a reason of the service, as it came if there are no words for it. */
+export function said(kind, value) {
+  const key = `${kind}.${value}`;
+  return hasText(key) ? t(key) : value;
+}
+
+const times = new Map();
+/** Write a time of the service as the person's clock shows it. */
+export function moment(text, options = { dateStyle: "medium", timeStyle: "short" }) {
+  if (!text) return "–";
+  const key = JSON.stringify(options);
+  if (!times.has(key)) times.set(key, new Intl.DateTimeFormat(language, options));
+  const date = new Date(text);
+  return h("time", { datetime: text }, times.get(key).format(date));
+}
+
+/** Write a state by word and shape; the shape is the style's. */
+export function stateOf(state) {
+  return h("span", { class: "state", "data-state": state }, said("state", state));
+}
+
+/** Write 12 digits in groups; whoever hears the page gets them group by group, digit by digit. */
+export function codeOf(digits) {
+  const groups = digits.match(/\d{4}/g);
+  return h(
+    "span",
+    { class: "code" },
+    h("span", { "aria-hidden": "true" }, groups.map((group) => h("span", {}, group))),
+    h("span", { class: "unseen" }, groups.map((group) => group.split("").join(" ")).join(", ")),
+  );
+}
+
+/** Ask whether something is meant; resolves to true or false. */
+export function ask(title, text, yes, { isDangerous = false } = {}) {
+  return new Promise((resolve) => {
+    const dialog = h(
+      "dialog",
+      { "aria-labelledby": "asked", onclose: () => (dialog.remove(), resolve(dialog.returnValue === "yes")) },
+      h(
+        "form",
+        { method: "dialog" },
+        h("h2", { id: "asked" }, title),
+        h("p", {}, text),
+        h(
+          "p",
+          { class: "actions" },
+          h("button", { value: "no" }, t("cancel")),
+          h("button", { value: "yes", class: isDangerous ? "dangerous" : "primary" }, yes),
+        ),
+      ),
+    );
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+const announcer = h("p", { class: "unseen", role: "status" });
+/** Let whoever hears the page know what has just happened. */
+export function announce(text) {
+  if (!announcer.isConnected) document.body.append(announcer);
+  announcer.textContent = text;
+}
+
+/** Do something once, however often it is asked for meanwhile: its button is busy until it ends. */
+export async function once(button, work) {
+  if (button.getAttribute("aria-busy") === "true") return undefined;
+  button.setAttribute("aria-busy", "true");
+  button.setAttribute("aria-disabled", "true");
+  try {
+    return await work();
+  } finally {
+    button.removeAttribute("aria-busy");
+    button.removeAttribute("aria-disabled");
+  }
+}
+
+/** Say what went wrong in words that a person can act on; the service's own are better than none. */
+export function worded(error) {
+  const key = `problem.${error.type}`;
+  return hasText(key) ? t(key, { seconds: error.retryAfterSeconds ?? 5 }) : error.message;
+}
+
+/** Show what the service refused, at the fields that it names, and everything else above them. */
+export function showProblem(place, error, form = null) {
+  const left = [];
+  for (const fault of error.faults ?? []) {
+    const field = form?.elements.namedItem(fault.field);
+    if (field instanceof HTMLElement) {
+      field.setCustomValidity(fault.message);
+      field.addEventListener("input", () => field.setCustomValidity(""), { once: true });
+    } else {
+      left.push(fault.field ? `${fault.field}: ${fault.message}` : fault.message);
+    }
+  }
+  if (form && !form.checkValidity()) form.reportValidity();
+  place.replaceChildren(
+    h("div", { class: "problem", role: "alert" }, h("p", {}, worded(error)), left.map((text) => h("p", {}, text))),
+  );
+}

@@ -1,0 +1,176 @@
+"""The frame around the pages: signing in and out, what a view costs, and what goes wrong."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, Response, Route, WebSocketRoute, expect
+
+from tests.browser.conftest import Visitor
+from tests.local.served import Served
+
+MAX_FIRST_VIEW_BYTES = 100_000
+MAX_FIRST_VIEW_REQUESTS = 10
+NARROW = {"width": 320, "height": 640}
+THEMES = ("light", "dark")
+
+
+def assert_open_to_everybody(page: Page, part: str) -> None:
+    """Hold that nothing serious keeps people out, in both themes, and that 320 px are enough."""
+    for theme in THEMES:
+        page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+        found = Axe().run(page).response["violations"]
+        serious = [one for one in found if one["impact"] in {"serious", "critical"}]
+        told = [(one["id"], [node["html"] for node in one["nodes"]]) for one in serious]
+        assert told == [], f"{part}, {theme}"
+    page.emulate_media(color_scheme="light")
+    size = page.viewport_size
+    page.set_viewport_size({"width": NARROW["width"], "height": NARROW["height"]})
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"], part
+    if size:
+        page.set_viewport_size(size)
+
+
+def test_signing_in_and_out(visitor: Visitor) -> None:
+    """At the issuer's page and back to where one was; a reload forgets the token."""
+    page = visitor.open("#/profile")
+    expect(page.get_by_role("alert")).to_have_text("Sign in to see this page.")
+    visitor.sign_in(page, "user2")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Profile")
+    assert page.url.endswith("#/profile")
+    assert "code=" not in page.url
+    stored = page.evaluate("JSON.stringify([{...sessionStorage}, {...localStorage}])")
+    assert "ey" not in stored
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("From the box to a dial tone")
+    expect(page.get_by_role("banner").get_by_role("button", name="Sign in")).to_be_visible()
+
+
+def test_who_is_refused_is_told(visitor: Visitor) -> None:
+    """By the issuer, or because the sign-in was somebody else's."""
+    page = visitor.open()
+    page.get_by_role("banner").get_by_role("button", name="Sign in").click()
+    page.get_by_role("link", name="nobody").click()
+    expect(page.get_by_role("alert")).to_have_text("You were not signed in.")
+    page.goto(f"{visitor.url}?state=mine&code=x")
+    expect(page.get_by_role("alert")).to_contain_text("begun in another tab")
+
+
+def test_what_is_not_for_somebody_is_said(visitor: Visitor) -> None:
+    """And nothing that is not there leads nowhere."""
+    page = visitor.open("#/nowhere")
+    expect(page.get_by_role("heading", level=1)).to_have_text("From the box to a dial tone")
+    visitor.sign_in(page, "user2")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Profile")
+
+
+def test_pages_speak_german(visitor: Visitor) -> None:
+    """Where the browser asks for it."""
+    page = visitor.context.new_page()
+    page.add_init_script("Object.defineProperty(navigator, 'language', {value: 'de-AT'})")
+    page.goto(visitor.url)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Vom Karton zum Wählton")
+    assert page.locator("html").get_attribute("lang") == "de"
+
+
+def test_the_first_view_is_light_and_the_second_asks_for_the_document_alone(
+    visitor: Visitor,
+) -> None:
+    """At most 100 KB in ten requests; what never changes is not asked for again."""
+    answers: list[Response] = []
+    visitor.context.on("response", lambda answer: answers.append(answer))  # noqa: PLW0108 - Playwright marks what it is given
+    page = visitor.open()
+    page.get_by_role("heading", level=1).wait_for()
+    sizes = [answer.request.sizes() for answer in answers]
+    total = sum(one["responseBodySize"] + one["responseHeadersSize"] for one in sizes)
+    assert len(answers) <= MAX_FIRST_VIEW_REQUESTS
+    assert total <= MAX_FIRST_VIEW_BYTES
+    answers.clear()
+    again = visitor.open()
+    again.get_by_role("heading", level=1).wait_for()
+    asked = [answer.url for answer in answers if not _is_cached(answer)]
+    assert {url.removeprefix(visitor.url) for url in asked} == {"", "config.json"}
+
+
+def _is_cached(answer: Response) -> bool:
+    return answer.request.sizes()["responseBodySize"] == 0 or "/web/" in answer.url
+
+
+def test_a_token_is_renewed_and_its_end_loses_nothing(visitor: Visitor) -> None:
+    """While the issuer renews it nobody notices; then what was typed stays on the page."""
+    page = visitor.open()
+    page.clock.install()
+    visitor.sign_in(page, "user3")
+    page.clock.fast_forward("59:30")
+    page.get_by_role("combobox").select_option("Reception")
+    page.get_by_role("button", name="Get a code").click()
+    # the code is good for ten minutes of the service's clock, which the page's is ahead of
+    expect(page.get_by_text("This code has expired.")).to_be_visible()
+    page.get_by_role("button", name="Another code").click()
+    refused: list[str] = []
+
+    def refuse(route: Route) -> None:
+        refused.append(route.request.url)
+        route.fulfill(status=400, content_type="application/json", body='{"error": "x"}')
+
+    visitor.context.route("**/issuer/token", refuse)
+    page.clock.fast_forward("02:00:00")
+    page.get_by_role("combobox").select_option("Reception")
+    page.get_by_role("button", name="Get a code").click()
+    banner = page.get_by_text("You are not signed in any more.")
+    expect(banner).to_be_visible()
+    assert page.get_by_role("combobox").input_value() == "Reception"
+    assert len(refused) == 1
+    visitor.expect_complaints("status of 400", "status of 401")
+
+
+def test_a_lost_connection_is_said_and_made_good(visitor: Visitor, served: Served) -> None:
+    """What happened meanwhile is on the page as soon as there is a connection again."""
+    sockets: list[WebSocketRoute] = []
+    is_cut = [False]
+
+    def through(socket: WebSocketRoute) -> None:
+        if is_cut[0]:
+            socket.close()
+            return
+        socket.connect_to_server()
+        sockets.append(socket)
+
+    visitor.context.route_web_socket("**/ws", through)
+    page = visitor.open()
+    visitor.sign_in(page, "user4")
+    page.get_by_role("button", name="Get a code").click()
+    page.locator(".code").wait_for()
+    _eventually(page, lambda: len(sockets) == 1)
+    is_cut[0] = True
+    sockets[0].close()
+    expect(page.get_by_text("No connection")).to_be_visible()
+    token = served.token("user4")
+    (code,) = json.loads(served.ask("GET", "/api/me/codes", token=token)[2])["items"]
+    served.ask("DELETE", f"/api/me/codes/{code['code_id']}", token=token)
+    is_cut[0] = False
+    expect(page.get_by_text("This code was revoked.")).to_be_visible()
+    expect(page.get_by_text("No connection")).to_be_hidden()
+
+
+def _eventually(page: Page, is_so: Callable[[], Any]) -> None:
+    for _ in range(100):
+        if is_so():
+            return
+        page.wait_for_timeout(100)
+    pytest.fail("it did not happen")
+
+
+def test_the_start_and_profile_are_open_to_everybody(visitor: Visitor) -> None:
+    """Light and dark, and on a narrow screen; with a code, and without."""
+    page = visitor.open()
+    page.get_by_role("heading", level=1).wait_for()
+    assert_open_to_everybody(page, "start")
+    visitor.sign_in(page, "user5")
+    page.get_by_role("heading", name="My phones").wait_for()
+    assert_open_to_everybody(page, "profile")
+    page.get_by_role("button", name="Get a code").click()
+    page.locator(".code").wait_for()
+    assert_open_to_everybody(page, "profile with a code")
