@@ -23,12 +23,13 @@ _JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 BANNER = """\
 Dialtone is ready on {url}
 
+  in a browser   {url}/                (Try it: a phone on a page)
   the service    {url}/api/            (description: {url}/api/openapi.json)
   phones ask     {url}/init
   Users instances connect to {websocket_url}/example.com/devices    (make app-client)
   demo people    user1 … user20, admin, platform       domain example.com
 
-Try it, in another shell:
+Or try it in another shell:
 
   TOKEN=$(curl -s {url}/dev/token -d '{{"user": "user1"}}' | sed 's/.*: "//; s/".*//')
   curl -s {url}/api/me/codes -H "Authorization: Bearer $TOKEN" \\
