@@ -17,6 +17,7 @@ import {
 // name → who may see it, and its module, which is loaded when it is first shown
 const PAGES = {
   profile: { isFor: () => true, load: () => import("./profile.js") },
+  rollouts: { isFor: ({ roles }) => roles.includes("users-admin"), load: () => import("./rollouts.js") },
   try: { isFor: () => false, isOpen: true, load: () => import("./try.js") },
 };
 

@@ -137,7 +137,20 @@ export async function signOut() {
 
 /** Call the service; answers the JSON, text for what is none, null for nothing.
  *  A POST that is repeated with the same `key` is done once. */
-export async function call(method, path, { body, query, key, file } = {}) {
+export async function call(method, path, wanted = {}) {
+  const answer = await answered(method, path, wanted);
+  if (answer.status === 204) return null;
+  return isJson(answer) ? answer.json() : answer.text();
+}
+
+/** Read a page that is text; tells the query of the next one, null at the end. */
+export async function textPage(path, query) {
+  const answer = await answered("GET", path, { query });
+  const link = /<[^>?]*\?([^>]*)>;\s*rel="next"/.exec(answer.headers.get("Link") ?? "");
+  return { text: await answer.text(), next: link && Object.fromEntries(new URLSearchParams(link[1])) };
+}
+
+async function answered(method, path, { body, query, key, file }) {
   const url = new URL(path.replace(/^\//, ""), here);
   for (const [name, value] of Object.entries(query ?? {})) {
     if (value !== undefined && value !== null && value !== "") url.searchParams.set(name, value);
@@ -154,14 +167,15 @@ export async function call(method, path, { body, query, key, file } = {}) {
   } catch {
     throw new Problem(0, { type: "unreachable" });
   }
-  const isJson = (answer.headers.get("Content-Type") ?? "").includes("json");
-  if (!answer.ok) {
-    const problem = new Problem(answer.status, isJson ? await answer.json() : {}, answer.headers.get("Retry-After"));
-    if (problem.status === 401) tell("signed-out");
-    throw problem;
-  }
-  if (answer.status === 204) return null;
-  return isJson ? answer.json() : answer.text();
+  if (answer.ok) return answer;
+  const told = isJson(answer) ? await answer.json() : {};
+  const problem = new Problem(answer.status, told, answer.headers.get("Retry-After"));
+  if (problem.status === 401) tell("signed-out");
+  throw problem;
+}
+
+function isJson(answer) {
+  return (answer.headers.get("Content-Type") ?? "").includes("json");
 }
 
 /** Read a whole list, page by page. */
@@ -186,6 +200,12 @@ let socket = null;
 let tries = 0;
 let again = null;
 let beat = null;
+let isHeard = false;
+
+/** Tell whether what changes is heard at this moment. */
+export function isConnected() {
+  return isHeard;
+}
 
 /** Listen to what concerns the person; `events` brings "heard", "connected" and "disconnected". */
 export async function listen() {
@@ -198,6 +218,7 @@ export async function listen() {
     const told = JSON.parse(message.data);
     if (told.mt === "UserLoginResult" && told.ok) {
       tries = 0;
+      isHeard = true;
       beat = setInterval(() => opened.send('{"mt":"KeepAlive"}'), QUIET_MS);
       tell("connected");
     } else {
@@ -208,6 +229,7 @@ export async function listen() {
     clearInterval(beat);
     if (socket !== opened) return;
     socket = null;
+    isHeard = false;
     tell("disconnected");
     const pause = PAUSES_MS[Math.min(tries, PAUSES_MS.length - 1)];
     tries += 1;
@@ -219,6 +241,7 @@ function hangUp() {
   clearTimeout(again);
   const opened = socket;
   socket = null;
+  isHeard = false;
   // one that is still being opened cannot be closed without a complaint
   if (opened?.readyState === WebSocket.CONNECTING) opened.onopen = () => opened.close();
   else opened?.close();

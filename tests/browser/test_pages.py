@@ -143,7 +143,7 @@ def test_a_lost_connection_is_said_and_made_good(visitor: Visitor, served: Serve
     visitor.sign_in(page, "user4")
     page.get_by_role("button", name="Get a code").click()
     page.locator(".code").wait_for()
-    _eventually(page, lambda: len(sockets) == 1)
+    eventually(page, lambda: len(sockets) == 1)
     is_cut[0] = True
     sockets[0].close()
     expect(page.get_by_text("No connection")).to_be_visible()
@@ -155,7 +155,8 @@ def test_a_lost_connection_is_said_and_made_good(visitor: Visitor, served: Serve
     expect(page.get_by_text("No connection")).to_be_hidden()
 
 
-def _eventually(page: Page, is_so: Callable[[], Any]) -> None:
+def eventually(page: Page, is_so: Callable[[], Any]) -> None:
+    """Wait until something is so."""
     for _ in range(100):
         if is_so():
             return
