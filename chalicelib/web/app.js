@@ -18,6 +18,10 @@ import {
 const PAGES = {
   profile: { isFor: () => true, load: () => import("./profile.js") },
   rollouts: { isFor: ({ roles }) => roles.includes("users-admin"), load: () => import("./rollouts.js") },
+  devices: {
+    isFor: ({ roles }) => roles.includes("devices-admin") || roles.includes("platform-admin"),
+    load: () => import("./devices.js"),
+  },
   try: { isFor: () => false, isOpen: true, load: () => import("./try.js") },
 };
 

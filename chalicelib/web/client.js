@@ -10,6 +10,7 @@ export class Problem extends Error {
     this.status = status;
     this.type = (body.type ?? "").replace("urn:dialtone:problem:", "");
     this.faults = body.faults ?? [];
+    this.usedBy = body.used_by ?? {};
     this.retryAfterSeconds = retryAfter ? Number(retryAfter) : null;
   }
 }

@@ -1,0 +1,373 @@
+"""Devices in a browser: what administrators set up reaches phones; what is refused is said."""
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import Locator, Page, Route, expect
+
+from tests.browser.conftest import Visitor
+from tests.browser.test_pages import assert_open_to_everybody
+from tests.browser.test_profile import provision
+from tests.local.served import Served
+
+MAC = "00-90-33-6C-00-{:02X}"
+HW_ID = "0090336c00{:02x}"
+PARTS = ("devices", "jobs", "categories", "automatic", "settings", "audit")
+FIRMWARE = {"IP232": {"prot": {"build": "139999", "url": "https://firmware.example.com/new.bin"}}}
+
+
+def go(page: Page, *parts: str) -> Locator:
+    """Go to a part, and wait until it shows."""
+    page.evaluate("where => { location.hash = where }", "#/devices/" + "/".join(parts))
+    page.wait_for_function(
+        "where => document.querySelector('.parts [aria-current]')?.hash.startsWith(where)",
+        arg="#/devices/" + "/".join(parts[:2]),
+    )
+    heading = page.locator("h2#part")
+    heading.wait_for()
+    page.wait_for_load_state("networkidle")
+    return heading
+
+
+def confirm(page: Page, words: str) -> str:
+    """Say yes to what a dialog asks, and tell what it said."""
+    dialog = page.get_by_role("dialog")
+    said = dialog.get_by_role("paragraph").first.inner_text()
+    dialog.get_by_role("button", name=words).click()
+    return said
+
+
+def form_with(page: Page, button: str) -> Locator:
+    """Find the form that a button sends."""
+    return page.locator("form").filter(has=page.get_by_role("button", name=button, exact=True))
+
+
+def add_phone(served: Served, user: str, number: int) -> None:
+    """Let somebody's simulated phone register."""
+    provision(served, served.code(served.token(user)), number)
+
+
+def test_a_software_job_is_made_and_explained(visitor: Visitor, served: Served) -> None:
+    """What it changes is said before; then a device shows that it has to do it, once."""
+    add_phone(served, "user1", 0x11)
+    page = visitor.open()
+    visitor.sign_in(page, "admin")
+    go(page, "example.com", "jobs")
+    page.get_by_label("Firmware (JSON)").fill("{")
+    page.get_by_role("button", name="Save the firmware").click()
+    expect(page.locator(".fault")).to_contain_text("This is no JSON")
+    expect(page.get_by_label("Firmware (JSON)")).to_be_focused()
+    page.get_by_label("Firmware (JSON)").fill('{"IP232": {"prot": {"build": "!"}}}')
+    page.get_by_role("button", name="Save the firmware").click()
+    expect(page.locator(".fault")).to_contain_text("IP232.prot.build")
+    expect(page.locator(".fault")).to_contain_text("IP232.prot.url")
+    page.get_by_label("Firmware (JSON)").fill(json.dumps(FIRMWARE))
+    page.get_by_role("button", name="Save the firmware").click()
+    expect(page.get_by_text("The firmware is saved.").first).to_be_visible()
+    software = page.locator("form").filter(has=page.get_by_text("New software job"))
+    software.get_by_role("combobox").select_option("Office")
+    posts: list[str] = []
+    page.on("request", lambda asked: posts.append(asked.url) if asked.method == "POST" else None)
+    software.get_by_role("button", name="Make the job").dblclick()
+    said = confirm(page, "Make the job")
+    assert re.match(r"Software is for the devices of the category Office, at this moment \d", said)
+    assert "It takes the place of the job of this type for Office that was made" in said
+    expect(page.get_by_text("Made: Software for Office.").first).to_be_visible()
+    assert len(posts) == 1
+    go(page, "example.com", "devices")
+    page.get_by_label("MAC").fill("0090.336c.0011")
+    page.get_by_role("button", name="Find").click()
+    jobs = page.get_by_role("table", name="Its jobs")
+    row = jobs.get_by_role("row", name="Software")
+    expect(row.get_by_text("to do")).to_be_visible()
+    expect(jobs.get_by_role("row", name="Raw lines").get_by_text("done")).to_be_visible()
+    page.get_by_text("Jobs that it does not get: 1").click()
+    expect(page.get_by_text("not this one: a later job of its type counts")).to_be_visible()
+    visitor.expect_complaints("status of 400")
+
+
+def test_a_configuration_form_shows_faults_at_their_fields(visitor: Visitor) -> None:
+    """It is made from the service's list of types; secrets are never shown."""
+    page = visitor.open()
+    visitor.sign_in(page, "admin")
+    go(page, "example.com", "jobs")
+    form = page.locator("form").filter(has=page.get_by_text("New configuration job"))
+    form.get_by_label("Category").select_option("Reception")
+    form.get_by_label("Type").select_option("phone")
+    expect(form.get_by_label("Password")).to_have_attribute("type", "password")
+    form.get_by_label("PBX (required)").fill("no host")
+    form.get_by_label("Password").fill("very-secret")
+    form.get_by_role("button", name="Make the job").click()
+    confirm(page, "Make the job")
+    expect(form.locator('[data-field="pbx"] .fault')).to_contain_text("host name")
+    expect(form.get_by_label("PBX (required)")).to_be_focused()
+    expect(form.get_by_label("Password")).to_have_value("very-secret")
+    form.get_by_label("PBX (required)").fill("pbx.example.com")
+    expect(form.locator(".fault")).to_have_count(0)
+    form.get_by_role("button", name="Make the job").click()
+    said = confirm(page, "Make the job")
+    assert "There is no job of this type for them yet." in said
+    row = page.get_by_role("table", name="Configuration").get_by_role("row", name="Registration")
+    row.get_by_text("Values").click()
+    expect(row.locator("pre")).to_contain_text('"password": "***"')
+    expect(form.get_by_label("Password")).to_have_value("")
+    row.get_by_role("button", name="Delete").click()
+    confirm(page, "Delete")
+    expect(row).to_have_count(0)
+    visitor.expect_complaints("status of 400")
+
+
+def test_names_and_lines_become_a_job(visitor: Visitor) -> None:
+    """As rows and as lines; a name that is there twice is said at once."""
+    page = visitor.open()
+    visitor.sign_in(page, "admin")
+    go(page, "example.com", "jobs")
+    form = page.locator("form").filter(has=page.get_by_text("New configuration job"))
+    form.get_by_label("Category").select_option("*")
+    form.get_by_label("Type").select_option("variables")
+    group = form.get_by_role("group", name="Variables", exact=True)
+    group.get_by_label("Name").fill("SITE")
+    group.get_by_label("Value").fill("1")
+    group.get_by_role("button", name="Add a line").click()
+    expect(group.get_by_label("Name").nth(1)).to_be_focused()
+    group.get_by_label("Name").nth(1).fill("SITE")
+    form.get_by_role("button", name="Make the job").click()
+    expect(group.locator(".fault")).to_have_text("SITE is there twice.")
+    group.get_by_label("Name").nth(1).fill("FLOOR")
+    form.get_by_role("button", name="Make the job").click()
+    confirm(page, "Make the job")
+    expect(group.locator(".row").nth(1).locator(".fault")).to_contain_text("one printable line")
+    group.get_by_label("Value").nth(1).fill("2")
+    form.get_by_label("Type").select_option("expert")
+    form.get_by_label("Lines", exact=True).fill("config add UP1 /x\n\nconfig add UP1 /y\n")
+    form.get_by_label("Type").select_option("variables")
+    expect(group.get_by_label("Name").nth(1)).to_have_value("FLOOR")
+    form.get_by_role("button", name="Make the job").click()
+    assert "for all devices of the domain" in confirm(page, "Make the job")
+    expect(page.get_by_text("Made: Variables for every category.").first).to_be_visible()
+    row = page.get_by_role("table", name="Configuration").get_by_role("row", name="Variables")
+    row.get_by_text("Values").click()
+    expect(row.locator("pre")).to_contain_text("FLOOR")
+    visitor.expect_complaints("status of 400")
+
+
+def test_automatic_provisioning_is_turned_on_and_its_line_copied(visitor: Visitor) -> None:
+    """A weak token is said to be one; a drawn one takes its place, and off is off."""
+    visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = visitor.open()
+    visitor.sign_in(page, "admin")
+    go(page, "example.com", "automatic")
+    page.get_by_role("button", name="Show the lines").click()
+    expect(page.get_by_text("Automatic provisioning is off.")).to_be_visible()
+    page.get_by_label("Token", exact=True).fill("aaaaaaaaaaaa")
+    page.get_by_role("button", name="Set the token").click()
+    confirm(page, "Set the token")
+    expect(page.get_by_text("This token could be guessed")).to_be_visible()
+    expect(page.get_by_text("Do not send the line through a web browser")).to_be_visible()
+    page.get_by_role("button", name="Set the token").click()
+    confirm(page, "Set the token")
+    expect(page.get_by_text("This token could be guessed")).to_be_hidden()
+    expect(page.get_by_text("The token before counts until")).to_be_visible()
+    page.get_by_role("button", name="Copy: Config line for update clients").click()
+    line = page.evaluate("navigator.clipboard.readText()")
+    assert line.startswith("config add UP1 /url http%3A")
+    assert "%26category%3DOffice" in line
+    page.get_by_role("button", name="Copy: V12 clean-up").click()
+    assert "config rem UP1 /provision" in page.evaluate("navigator.clipboard.readText()")
+    page.get_by_role("button", name="Turn off").click()
+    confirm(page, "Turn off")
+    expect(page.get_by_text("Automatic provisioning is off.").first).to_be_visible()
+    expect(page.get_by_text("config add UP1 /url")).to_have_count(0)
+    visitor.expect_complaints("status of 404")
+
+
+def test_a_domain_and_its_category_are_made_and_deleted(visitor: Visitor) -> None:
+    """An empty domain says what to do first; what is in use stays, and it is said by what."""
+    page = visitor.open()
+    visitor.sign_in(page, "platform")
+    go(page, "example.com", "platform")
+    page.get_by_label("Name of the new domain").fill("example.com")
+    page.get_by_role("button", name="Make the domain").click()
+    expect(page.get_by_text("There is a domain of this name already.")).to_be_visible()
+    page.get_by_label("Name of the new domain").fill("new.example")
+    page.get_by_role("button", name="Make the domain").dblclick()
+    page.get_by_role("link", name="Go on: categories of new.example").click()
+    expect(page.get_by_text("There is no category yet.")).to_be_visible()
+    go(page, "new.example", "devices")
+    expect(page.get_by_text("This domain has no category yet")).to_be_visible()
+    page.get_by_role("link", name="Make a category").click()
+    page.get_by_label("Name", exact=True).fill("Front desk")
+    page.get_by_role("button", name="Make a category").click()
+    row = page.get_by_role("row", name="Front desk")
+    expect(row).to_contain_text("yes")
+    row.get_by_role("button", name="Change").click()
+    page.get_by_label("Codes and automatic provisioning").uncheck()
+    page.get_by_role("button", name="Save").click()
+    expect(row).to_contain_text("no")
+    go(page, "new.example", "platform")
+    page.get_by_role("button", name="Delete new.example").click()
+    confirm(page, "Delete")
+    expect(page.get_by_role("alert")).to_contain_text("categories: 1")
+    go(page, "new.example", "categories")
+    page.get_by_role("button", name="Delete Front desk").click()
+    confirm(page, "Delete")
+    expect(page.get_by_text("There is no category yet.")).to_be_visible()
+    go(page, "new.example", "platform")
+    page.get_by_role("button", name="Delete new.example").click()
+    confirm(page, "Delete")
+    expect(page.get_by_text("new.example is deleted.").first).to_be_visible()
+    visitor.expect_complaints("status of 409")
+
+
+def test_an_installation_shows_its_key_once(visitor: Visitor) -> None:
+    """And goes again."""
+    page = visitor.open()
+    visitor.sign_in(page, "platform")
+    go(page, "example.com", "platform")
+    page.get_by_role("button", name="Make the installation").click()
+    expect(page.locator('[data-field="name"] .fault')).to_have_text("This is missing.")
+    page.get_by_label("Name of the new installation").fill("Branch")
+    page.get_by_role("button", name="Make the installation").click()
+    expect(page.get_by_role("group", name="Key of Branch")).to_contain_text(".")
+    go(page, "example.com", "settings")
+    go(page, "example.com", "platform")
+    expect(page.get_by_text("Key of Branch")).to_have_count(0)
+    page.get_by_role("button", name="Delete Branch").click()
+    confirm(page, "Delete")
+    expect(page.get_by_text("There is no installation yet.")).to_be_visible()
+    visitor.expect_complaints("status of 400")
+
+
+def test_a_device_is_changed_and_replaced(visitor: Visitor, served: Served) -> None:
+    """Renamed, moved, replaced by a phone that needs a code, and removed."""
+    add_phone(served, "user2", 0x12)
+    page = visitor.open()
+    visitor.sign_in(page, "admin")
+    go(page, "example.com", "devices", HW_ID.format(0x12))
+    page.get_by_label("Name", exact=True).fill("Lobby")
+    page.get_by_role("button", name="Rename").click()
+    expect(page.get_by_role("heading", name="Lobby")).to_be_visible()
+    form_with(page, "Move").get_by_role("combobox").select_option("Reception")
+    expect(form_with(page, "Move").get_by_role("status")).to_contain_text("There it gets")
+    page.get_by_role("button", name="Move", exact=True).click()
+    assert "its next poll brings that category's jobs" in confirm(page, "Move")
+    expect(page.get_by_text("Lobby is in Reception now.").first).to_be_visible()
+    page.get_by_label("MAC of the new phone").fill("wrong")
+    page.get_by_role("button", name="Replace").click()
+    confirm(page, "Replace")
+    expect(page.locator('[data-field="hw_id"] .fault')).to_contain_text("This is no MAC")
+    page.get_by_label("MAC of the new phone").fill(MAC.format(0x13))
+    page.get_by_role("button", name="Replace").click()
+    confirm(page, "Replace")
+    expect(page.locator(".code")).to_be_visible()
+    page.get_by_role("link", name=MAC.format(0x13).lower()).click()
+    expect(page.get_by_role("heading", name="Lobby")).to_be_visible()
+    page.get_by_role("button", name="Remove").click()
+    confirm(page, "Remove")
+    expect(page.get_by_role("heading", name="List")).to_be_visible()
+    expect(page.get_by_text("Lobby", exact=True)).to_have_count(0)
+    visitor.expect_complaints("status of 400")
+
+
+def test_a_device_is_found_and_listed(visitor: Visitor, served: Served) -> None:
+    """By category and state; what is no MAC is said, and so is a device that is not there."""
+    add_phone(served, "user3", 0x14)
+    page = visitor.open()
+    visitor.sign_in(page, "admin")
+    go(page, "example.com", "devices")
+    devices = page.get_by_role("table", name="List")
+    expect(devices.get_by_text(MAC.format(0x14).lower())).to_be_visible()
+    page.get_by_label("Category").select_option("Gateways")
+    expect(page.get_by_text("There is no such device.")).to_be_visible()
+    page.get_by_label("MAC").fill("0090")
+    page.get_by_label("MAC").press("Enter")
+    expect(page.locator(".fault")).to_contain_text("This is no MAC")
+    page.get_by_label("MAC").fill("009033ffffff")
+    page.get_by_label("MAC").press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("There is no such device in this domain.")
+    visitor.expect_complaints("status of 404")
+
+
+def test_settings_are_kept(visitor: Visitor) -> None:
+    """What is wrong is said at its field; a password is only said to be there."""
+    page = visitor.open()
+    visitor.sign_in(page, "admin")
+    go(page, "example.com", "settings")
+    expect(page.get_by_label("Granted domains")).to_have_count(0)
+    page.get_by_label("Devices URL").fill("ftp://nowhere")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator('[data-field="devices_url"] .fault')).to_be_visible()
+    page.get_by_label("Devices URL").fill("")
+    page.get_by_label("Phone apps").fill("phone\nsoftphone")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("example.com is saved.").first).to_be_visible()
+    page.get_by_label("New password").fill("dialtone")
+    page.get_by_role("button", name="Set the password").click()
+    expect(page.get_by_text("The password is set.").first).to_be_visible()
+    expect(page.get_by_label("New password")).to_have_value("")
+    go(page, "example.com", "audit")
+    row = page.get_by_role("row", name="phone_apps")
+    expect(row.first).to_contain_text("admin")
+    go(page, "example.com", "settings")
+    expect(page.get_by_label("Phone apps")).to_have_value("phone\nsoftphone")
+    visitor.expect_complaints("status of 400")
+
+
+def test_a_devices_admin_sees_no_other_part_nor_domain(visitor: Visitor) -> None:
+    """Not by a link, and not by an address."""
+    page = visitor.open("#/devices/platform.example/jobs")
+    visitor.sign_in(page, "admin")
+    expect(page.get_by_role("alert")).to_have_text(
+        "You do not administer the domain platform.example."
+    )
+    parts = page.get_by_role("navigation", name="Devices")
+    expect(parts.get_by_role("link", name="Platform")).to_have_count(0)
+    page.evaluate("location.hash = '#/devices/example.com/platform'")
+    expect(page.get_by_role("alert")).to_contain_text("This page is not for you")
+    page.evaluate("location.hash = '#/devices/example.com/nothing'")
+    expect(page.get_by_role("alert")).to_contain_text("There is no such part.")
+
+
+def test_a_user_is_told_no(visitor: Visitor) -> None:
+    """There is no link to it either."""
+    page = visitor.open("#/devices")
+    visitor.sign_in(page, "user6")
+    expect(page.get_by_role("alert")).to_contain_text("This page is not for you")
+    expect(page.get_by_role("banner").get_by_role("link", name="Devices")).to_have_count(0)
+
+
+def test_what_was_typed_stays_when_the_sign_in_ends(visitor: Visitor) -> None:
+    """The service says 401, the page says so, and the form is as it was."""
+    page = visitor.open()
+    visitor.sign_in(page, "admin")
+    go(page, "example.com", "settings")
+
+    def refuse(route: Route) -> None:
+        if route.request.method == "PATCH":
+            body = json.dumps({"type": "urn:dialtone:problem:not-signed-in", "title": "x"})
+            route.fulfill(status=401, content_type="application/problem+json", body=body)
+        else:
+            route.continue_()
+
+    page.route("**/domains/example.com", refuse)
+    page.get_by_label("Phone apps").fill("typed")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("You are not signed in any more.")).to_be_visible()
+    expect(page.get_by_label("Phone apps")).to_have_value("typed")
+    visitor.expect_complaints("status of 401")
+
+
+@pytest.mark.parametrize("part", [*PARTS, "platform", f"devices/{HW_ID.format(0x15)}"])
+def test_every_part_is_open_to_everybody(visitor: Visitor, served: Served, part: str) -> None:
+    """Light and dark, and on a narrow screen."""
+    if "/" in part:
+        add_phone(served, "user5", 0x15)
+    page = visitor.open()
+    visitor.sign_in(page, "platform")
+    go(page, "example.com", *part.split("/"))
+    if part == "automatic":
+        page.get_by_role("button", name="Set the token").click()
+        confirm(page, "Set the token")
+        page.get_by_role("region", name="Lines for").wait_for()
+    assert_open_to_everybody(page, part)
