@@ -11,6 +11,7 @@ import {
   isSignedIn,
   listen,
   signIn,
+  signInBeside,
   signOut,
 } from "./client.js";
 
@@ -39,8 +40,8 @@ function frame() {
   document.body.replaceChildren(
     h("a", { class: "skip", href: "#main", onclick: (event) => (event.preventDefault(), main.focus()) }, t("skip")),
     h("header", {}, h("a", { class: "brand", href: "#/" }, "Dialtone"), nav, person),
-    banner,
     main,
+    banner,
   );
 }
 
@@ -128,18 +129,21 @@ async function start(why = null) {
   );
 }
 
-function say(text) {
-  banner.hidden = text === null;
-  banner.textContent = text ?? "";
+// what is amiss, the worse first; whoever is signed out has to do something, the connection comes by itself
+const amiss = { signedOut: null, disconnected: null };
+
+function say(change) {
+  Object.assign(amiss, change);
+  const text = amiss.signedOut ?? amiss.disconnected;
+  const signingIn = amiss.signedOut && h("button", { type: "button", onclick: signInBeside }, t("sign-in"));
+  fill(banner, text, " ", signingIn);
+  banner.hidden = !text;
 }
 
-events.addEventListener("disconnected", () => say(t("disconnected")));
-events.addEventListener("connected", () => say(null));
-events.addEventListener("signed-out", () => {
-  // what was typed stays: the person signs in beside it
-  fill(banner, t("signed-out"), " ", h("button", { type: "button", onclick: signIn }, t("sign-in")));
-  banner.hidden = false;
-});
+events.addEventListener("disconnected", () => say({ disconnected: t("disconnected") }));
+events.addEventListener("connected", () => say({ disconnected: null }));
+events.addEventListener("signed-in", () => say({ signedOut: null }));
+events.addEventListener("signed-out", ({ detail }) => say({ signedOut: detail ? worded(detail) : t("signed-out") }));
 
 async function begin() {
   await loadTexts();

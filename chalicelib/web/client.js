@@ -52,12 +52,57 @@ function encoded(bytes) {
 
 /** Go to the issuer's page; comes back to this one, and to where the person was. */
 export async function signIn() {
+  const { address, ...begun } = await begin("");
+  sessionStorage.setItem("signing-in", JSON.stringify({ ...begun, where: location.hash }));
+  location.assign(address);
+}
+
+const BESIDE = "beside.";
+const TAKEN_MS = 2000;
+let beside = null;
+
+/** Sign the same person in again in a window beside this one, so that all that was typed stays. */
+export async function signInBeside() {
+  const opened = window.open("", "_blank", "popup,width=480,height=640");
+  if (!opened) return signIn(); // it was blocked
+  beside?.close();
+  const { address, verifier, state } = await begin(BESIDE);
+  const channel = (beside = new BroadcastChannel("sign-in"));
+  channel.onmessage = async ({ data }) => {
+    if (data.answer?.state !== state) return;
+    channel.postMessage({ taken: state });
+    channel.close();
+    try {
+      await take(data.answer, verifier);
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      return tell("signed-out", error);
+    }
+    tell("signed-in");
+    listen();
+  };
+  opened.location.replace(address);
+}
+
+/** In the window beside: hand the issuer's answer to the page that waits for it. */
+async function handOver(answer) {
+  const channel = new BroadcastChannel("sign-in");
+  const isTaken = new Promise((resolve) => {
+    channel.onmessage = ({ data }) => data.taken === answer.state && resolve(true);
+    setTimeout(resolve, TAKEN_MS, false);
+  });
+  channel.postMessage({ answer });
+  if (!(await isTaken)) throw new Problem(0, { type: "sign-in-forgotten" });
+  window.close();
+  throw new Problem(0, { type: "signed-in-beside" }); // where a window may not close itself
+}
+
+async function begin(prefix) {
   const { client_id } = await configuration();
   const { authorization_endpoint } = await issuer();
   const verifier = drawn();
-  const state = drawn(16);
+  const state = prefix + drawn(16);
   const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(verifier));
-  sessionStorage.setItem("signing-in", JSON.stringify({ verifier, state, where: location.hash }));
   const query = new URLSearchParams({
     response_type: "code",
     client_id,
@@ -67,25 +112,31 @@ export async function signIn() {
     code_challenge: encoded(new Uint8Array(hash)),
     code_challenge_method: "S256",
   });
-  location.assign(`${authorization_endpoint}?${query}`);
+  return { verifier, state, address: `${authorization_endpoint}?${query}` };
 }
 
 /** Take the answer of the issuer's page, if this is one; says why not if it refused. */
 export async function finishSignIn() {
-  const answer = new URLSearchParams(location.search);
-  if (!answer.has("state")) return;
+  const answer = Object.fromEntries(new URLSearchParams(location.search));
+  if (!answer.state) return;
   const begun = JSON.parse(sessionStorage.getItem("signing-in") ?? "null");
   sessionStorage.removeItem("signing-in");
   history.replaceState(null, "", here + (begun?.where ?? ""));
-  if (begun?.state !== answer.get("state")) throw new Problem(0, { type: "sign-in-forgotten" });
-  if (answer.has("error")) throw new Problem(0, { type: "sign-in-refused" });
+  if (answer.state.startsWith(BESIDE)) return handOver(answer);
+  if (begun?.state !== answer.state) throw new Problem(0, { type: "sign-in-forgotten" });
+  await take(answer, begun.verifier);
+}
+
+/** Take the tokens that an answer of the issuer is good for. */
+async function take({ code, error }, verifier) {
+  if (error) throw new Problem(0, { type: "sign-in-refused" });
   const { client_id } = await configuration();
   await exchange({
     grant_type: "authorization_code",
-    code: answer.get("code"),
+    code,
     redirect_uri: here,
     client_id,
-    code_verifier: begun.verifier,
+    code_verifier: verifier,
   });
 }
 
@@ -94,8 +145,10 @@ async function exchange(parameters) {
   const answer = await fetch(token_endpoint, { method: "POST", body: new URLSearchParams(parameters) });
   if (!answer.ok) throw new Problem(0, { type: "sign-in-refused" });
   const { id_token, refresh_token } = await answer.json();
-  const { exp } = JSON.parse(atob(id_token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/")));
-  tokens = { id: id_token, refresh: refresh_token ?? tokens?.refresh ?? null, endsAt: exp * 1000 };
+  const { exp, sub } = JSON.parse(atob(id_token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/")));
+  // what is on the page is the first person's
+  if (tokens && tokens.of !== sub) throw new Problem(0, { type: "sign-in-other" });
+  tokens = { id: id_token, of: sub, refresh: refresh_token ?? tokens?.refresh ?? null, endsAt: exp * 1000 };
 }
 
 const SOON_MS = 60_000;
@@ -113,6 +166,7 @@ async function renew() {
   const { client_id } = await configuration();
   try {
     await exchange({ grant_type: "refresh_token", refresh_token: tokens.refresh, client_id });
+    tell("signed-in");
   } catch (error) {
     if (!(error instanceof Problem)) return; // no network: the next call tries again
     tokens.refresh = null;
@@ -212,7 +266,12 @@ export function isConnected() {
 export async function listen() {
   const { websocket_url } = await configuration();
   const held = await token();
-  if (!websocket_url || !held || socket) return;
+  if (!websocket_url || socket) return;
+  if (!held) {
+    if (tokens?.refresh) listenLater();
+    else if (tokens) tell("signed-out");
+    return;
+  }
   const opened = (socket = new WebSocket(websocket_url));
   opened.onopen = () => opened.send(JSON.stringify({ mt: "UserLogin", token: held }));
   opened.onmessage = (message) => {
@@ -232,10 +291,15 @@ export async function listen() {
     socket = null;
     isHeard = false;
     tell("disconnected");
-    const pause = PAUSES_MS[Math.min(tries, PAUSES_MS.length - 1)];
-    tries += 1;
-    again = setTimeout(listen, pause * (0.5 + Math.random()));
+    listenLater();
   };
+}
+
+function listenLater() {
+  const pause = PAUSES_MS[Math.min(tries, PAUSES_MS.length - 1)];
+  tries += 1;
+  clearTimeout(again);
+  again = setTimeout(listen, pause * (0.5 + Math.random()));
 }
 
 function hangUp() {

@@ -44,6 +44,7 @@ export async function show(place, { me, rest }) {
     if (!isPlatformAdmin && !names.includes(domain)) return refuse(shown, t("devices.not-yours", { domain }));
   }
   shown.append(h("h2", { id: "part" }, t(site.rest.length > 0 ? "devices.device" : `devices.part-${part}`)));
+  shown.setAttribute("aria-busy", "true");
   try {
     const showPart = await PARTS[part]();
     return await showPart(shown, site);
@@ -53,6 +54,8 @@ export async function show(place, { me, rest }) {
     shown.append(problems);
     showFaults(problems, error);
     return undefined;
+  } finally {
+    shown.removeAttribute("aria-busy");
   }
 }
 

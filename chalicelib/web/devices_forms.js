@@ -25,7 +25,7 @@ export function field(name, label, control, hint = null) {
 /** Label a box that is ticked or not. */
 export function tick(name, label, isOn, value = null) {
   const box = h("input", { type: "checkbox", name, value: value ?? "on", checked: isOn });
-  return h("label", { class: "tick" }, box, h("span", {}, label));
+  return h("label", { class: "check" }, box, h("span", {}, label));
 }
 
 export function input(name, attributes = {}) {

@@ -25,10 +25,12 @@ export function fill(element, ...children) {
 
 let texts = {};
 export let language = "en";
+export let locale = "en"; // of times: British people read them otherwise than American ones
 
 /** Load the words of the language that the browser asks for: English, unless it is German. */
 export async function loadTexts() {
   language = navigator.language.toLowerCase().startsWith("de") ? "de" : "en";
+  locale = navigator.language.toLowerCase().startsWith(language) ? navigator.language : language;
   texts = (await import(`./texts.${language}.js`)).default;
   document.documentElement.lang = language;
 }
@@ -56,7 +58,7 @@ const times = new Map();
 export function moment(text, options = { dateStyle: "medium", timeStyle: "short" }) {
   if (!text) return "–";
   const key = JSON.stringify(options);
-  if (!times.has(key)) times.set(key, new Intl.DateTimeFormat(language, options));
+  if (!times.has(key)) times.set(key, new Intl.DateTimeFormat(locale, options));
   const date = new Date(text);
   return h("time", { datetime: text }, times.get(key).format(date));
 }

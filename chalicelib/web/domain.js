@@ -191,7 +191,7 @@ export async function showAudit(place, site) {
       [t("audit.when"), (entry) => moment(entry.at, { dateStyle: "short", timeStyle: "medium" })],
       [t("audit.who"), (entry) => entry.actor || "–"],
       [t("audit.subject"), (entry) => entry.subject || "–"],
-      [t("audit.source"), (entry) => entry.source || "–"],
+      [t("audit.source"), (entry) => h("span", { class: "whole" }, entry.source || "–")],
     ],
     read: (cursor) => call("GET", `${site.path}/audit`, { query: { month: month.value, limit: LIMIT, cursor } }),
   });

@@ -42,7 +42,7 @@ class Board {
   #bar = h("div", { class: "bar-of-states", "aria-hidden": "true" }, STATES.map((state) => h("span", { "data-state": state })));
   #filters = h("div", { class: "row", role: "group", "aria-label": t("board.filter") });
   #actions = h("div", { class: "row" });
-  #done = h("p", { class: "sum done", role: "status" });
+  #done = h("p", { class: "sum", role: "status" });
   #news = newer(() => this.#first());
   #onPage = h("input", { type: "checkbox", onchange: () => this.#selectPage() });
   #body = h("tbody", {});

@@ -1,7 +1,7 @@
 // A new rollout, in the four steps of the concept: connection, category and app, users, codes.
 // It must not show a code: the board hands them out.
 
-import { announce, fill, h, language, once, showProblem, t } from "./dom.js";
+import { announce, fill, h, locale, once, showProblem, t } from "./dom.js";
 import { Problem, call, configuration, events, isConnected, newKey } from "./client.js";
 import { patiently } from "./patience.js";
 import { UserPicker, userImport } from "./users.js";
@@ -152,7 +152,7 @@ class Steps {
   // 2: category and app
 
   #makeForm(draft) {
-    const date = new Intl.DateTimeFormat(language, { dateStyle: "medium" }).format(new Date());
+    const date = new Intl.DateTimeFormat(locale, { dateStyle: "medium" }).format(new Date());
     this.#choice.dataset.category = draft.category ?? "";
     this.#choice.dataset.app = draft.app ?? "";
     return h(
@@ -260,7 +260,7 @@ class Steps {
   #draw() {
     fill(
       this.#list,
-      STEPS.map((name, at) => h("li", { "aria-current": at === this.#step ? "step" : null, class: at < this.#step ? "done" : null }, t(`rollouts.step-${name}`))),
+      STEPS.map((name, at) => h("li", { "aria-current": at === this.#step ? "step" : null, class: at < this.#step ? "passed" : null }, t(`rollouts.step-${name}`))),
     );
     this.#sections.forEach((section, at) => (section.hidden = at !== this.#step));
     const count = this.#picker.selected.size;

@@ -26,6 +26,8 @@ export default {
   "problem.internal": "Bei uns ist etwas schiefgegangen. Versuchen Sie es noch einmal, und sagen Sie es Ihrem Administrator, wenn es so bleibt.",
   "problem.sign-in-forgotten": "Die Anmeldung wurde in einem anderen Tab oder vor zu langer Zeit begonnen. Beginnen Sie sie neu.",
   "problem.sign-in-refused": "Sie wurden nicht angemeldet.",
+  "problem.sign-in-other": "Sie haben sich als jemand anderes angemeldet, auf dieser Seite ist aber Ihre Arbeit. Melden Sie sich als Sie selbst an, oder laden Sie die Seite neu.",
+  "problem.signed-in-beside": "Sie sind wieder angemeldet: Schließen Sie dieses Fenster, und machen Sie im anderen weiter.",
   "state.registered": "registriert",
   "state.updating": "wird aktualisiert",
   "state.current": "aktuell",

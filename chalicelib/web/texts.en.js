@@ -26,6 +26,8 @@ export default {
   "problem.internal": "Something went wrong on our side. Try again, and tell your administrator if it stays.",
   "problem.sign-in-forgotten": "The sign-in was begun in another tab or too long ago. Begin it again.",
   "problem.sign-in-refused": "You were not signed in.",
+  "problem.sign-in-other": "You signed in as somebody else, but what is on this page is yours. Sign in as yourself, or reload the page.",
+  "problem.signed-in-beside": "You are signed in again: close this window and go on in the other one.",
   "state.registered": "registered",
   "state.updating": "updating",
   "state.current": "up to date",

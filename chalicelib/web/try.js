@@ -75,7 +75,7 @@ class Try {
   constructor() {
     this.phone = h(
       "section",
-      { class: "phone", "aria-label": t("try.phone"), onkeydown: (event) => this.#key(event) },
+      { class: "handset", "aria-label": t("try.phone"), onkeydown: (event) => this.#key(event) },
       this.#display,
       h(
         "div",

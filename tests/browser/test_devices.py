@@ -152,8 +152,11 @@ def test_names_and_lines_become_a_job(visitor: Visitor) -> None:
     visitor.expect_complaints("status of 400")
 
 
-def test_automatic_provisioning_is_turned_on_and_its_line_copied(visitor: Visitor) -> None:
+def test_automatic_provisioning_is_turned_on_and_its_line_copied(
+    visitor: Visitor, served: Served
+) -> None:
     """A weak token is said to be one; a drawn one takes its place, and off is off."""
+    served.ask("DELETE", "/api/domains/example.com/token", token=served.token("admin"))
     visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = visitor.open()
     visitor.sign_in(page, "admin")
