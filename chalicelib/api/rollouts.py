@@ -156,7 +156,8 @@ def show_slips(call: Call, rollout_id: str) -> Response:
     limit, after = call.page(handouts.MAX_SLIPS, MAX_LIST_LIMIT)
     rollout, page = handouts.view(call.asking, rollout_id, limit, after)
     cursor = cursor_to(page.next_after)
-    return slips.sheet(rollout, page.items, cursor and f"limit={limit}&cursor={cursor}")
+    more = cursor and f"limit={limit}&cursor={cursor}"
+    return slips.sheet(rollout, page.items, more, call.languages)
 
 
 def _users(call: Call) -> tuple["roster.Roster", str]:

@@ -95,6 +95,11 @@ class Call:
         """What the body is, without its parameters."""
         return str(self.request.headers.get("content-type", "")).partition(";")[0].strip().lower()
 
+    @property
+    def languages(self) -> str:
+        """Which languages the caller reads, the best first: `Accept-Language`."""
+        return str(self.request.headers.get("accept-language", ""))
+
     @cached_property
     def bearer(self) -> str:
         """The token of the Authorization header.

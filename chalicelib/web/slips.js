@@ -1,7 +1,7 @@
 // Slips on paper: shows what the service wrote to print, sheet by sheet, and prints it.
 // It must not keep a code: what it shows goes with its window.
 
-import { fill, h, once, t, worded } from "./dom.js";
+import { fill, h, moment, once, t, worded } from "./dom.js";
 import { Problem, textPage } from "./client.js";
 import { patiently } from "./patience.js";
 
@@ -65,4 +65,6 @@ function write(frame, text) {
   inside.title = page.title;
   inside.adoptedStyleSheets = [sheet];
   inside.body.replaceChildren(...page.body.childNodes);
+  // the service does not know where paper will hang: it tells UTC
+  inside.querySelectorAll("time").forEach((time) => time.replaceWith(moment(time.dateTime)));
 }

@@ -253,6 +253,11 @@ def test_slips_are_printed(caller: Caller) -> None:
     assert "<b>Autumn</b>" in page.words
     assert page.tags.count("svg") == 2
     assert [code for code in codes.values() if code not in page.words] == []
+    german = caller.call("GET", path, user="admin", headers={"Accept-Language": "de-AT,de;q=0.9"})
+    assert german.headers["content-language"] == "de"
+    assert "Geben Sie diesen Code ein" in german.text
+    times = r'datetime="(.{10})T(.{5}):..Z">(.{10}) (.{5}) UTC<'
+    assert {(one[:2] == one[2:]) for one in re.findall(times, german.text)} == {True}
     change(caller, rollout_id, "revoke")
     empty = caller.call("GET", path, user="admin")
     assert "No code is pending on this page." in empty.text
