@@ -1,9 +1,9 @@
 // One device of a domain: what it is, which jobs it gets and why, and an administrator's hand on it.
 // It must not judge a job: the service explains them.
 
-import { announce, ask, codeOf, fill, h, moment, said, stateOf, t } from "./dom.js";
+import { announce, ask, codeOf, fill, h, hwIdOf, moment, said, stateOf, t } from "./dom.js";
 import { call } from "./client.js";
-import { attempt, choice, doing, done, field, form, hwIdOf, input, make, whenBack } from "./devices_forms.js";
+import { attempt, choice, doing, done, field, form, input, make, whenBack } from "./devices_forms.js";
 
 const MATCHES = "matches";
 

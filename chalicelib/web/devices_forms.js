@@ -3,6 +3,7 @@
 
 import { announce, h, hasText, once, said, showProblem, t, worded } from "./dom.js";
 import { Problem, call, events, newKey } from "./client.js";
+import { Paging } from "./paging.js";
 
 const UNANSWERED = 500;
 let drawn = 0;
@@ -204,16 +205,12 @@ export function copied(label, text) {
   );
 }
 
-/** Write a hardware id as it is printed on a phone. */
-export function hwIdOf(hwId) {
-  return hwId.match(/../g).join("-");
-}
-
 /** A list of the service, one page of it at a time. */
 export class Listing {
   #place;
   #of;
-  #cursors = [null]; // of the pages up to the one that shows
+  #problems = h("div", {});
+  #paging = new Paging(() => this.#turn());
 
   /** `of`: label, columns ([words, cell of an item]; the first is the row's head), read(cursor), empty (words). */
   constructor(place, of) {
@@ -223,53 +220,37 @@ export class Listing {
 
   /** Read from the beginning. */
   async begin() {
-    this.#cursors = [null];
+    this.#paging.restart();
     await this.read();
   }
 
   /** Read the page that shows again. */
   async read() {
-    this.#draw(await this.#of.read(this.#cursors.at(-1)));
+    this.#draw(await this.#of.read(this.#paging.cursor));
   }
 
   #draw({ items, next }) {
     const { label, columns, empty } = this.#of;
-    const isEmpty = items.length === 0 && this.#cursors.length === 1;
+    const isEmpty = items.length === 0 && this.#paging.isFirst;
     const table = h(
       "table",
       { "aria-label": label },
       h("thead", {}, h("tr", {}, columns.map(([words]) => h("th", { scope: "col" }, words)))),
       h("tbody", {}, items.map((item) => row(columns, item))),
     );
-    this.#place.replaceChildren(isEmpty ? h("p", {}, empty) : table, this.#pager(next));
+    this.#place.replaceChildren(isEmpty ? h("p", {}, empty) : table, this.#paging.buttons(next), this.#problems);
   }
 
-  #pager(next) {
-    const problems = h("div", {});
-    const turn = (words, isThere, change) =>
-      doing(words, problems, () => this.#turn(change), { disabled: !isThere });
-    return h(
-      "div",
-      { class: "pager", hidden: !next && this.#cursors.length === 1 },
-      turn(t("devices.back"), this.#cursors.length > 1, () => this.#cursors.slice(0, -1)),
-      h("span", {}, t("devices.page", { page: this.#cursors.length })),
-      turn(t("devices.next"), Boolean(next), () => [...this.#cursors, next]),
-      problems,
-    );
-  }
-
-  async #turn(change) {
-    const before = this.#cursors;
-    this.#cursors = change();
+  async #turn() {
+    this.#problems.replaceChildren();
     try {
       await this.read();
+      return true;
     } catch (error) {
-      this.#cursors = before;
-      throw error;
+      if (!(error instanceof Problem)) throw error;
+      showFaults(this.#problems, error);
+      return false;
     }
-    this.#place.tabIndex = -1;
-    this.#place.focus();
-    announce(t("devices.page", { page: this.#cursors.length }));
   }
 }
 

@@ -1,9 +1,9 @@
 // The devices of a domain: found by category, state and MAC.
 // It must not change any of them (device.js).
 
-import { fill, h, moment, stateOf, t } from "./dom.js";
+import { fill, h, hwIdOf, moment, stateOf, t } from "./dom.js";
 import { call } from "./client.js";
-import { Listing, attempt, choice, doing, field, form, hwIdOf, input, mark, whenBack } from "./devices_forms.js";
+import { Listing, attempt, choice, doing, field, form, input, mark, whenBack } from "./devices_forms.js";
 import { showDevice } from "./device.js";
 
 const STATES = ["registered", "updating", "current"];

@@ -79,6 +79,11 @@ export function codeOf(digits) {
   );
 }
 
+/** Write a hardware id as it is printed on a phone. */
+export function hwIdOf(hwId) {
+  return hwId.match(/../g).join("-");
+}
+
 /** Ask whether something is meant; resolves to true or false. */
 export function ask(title, text, yes, { isDangerous = false } = {}) {
   return new Promise((resolve) => {

@@ -1,7 +1,7 @@
 // Lists that come page by page: where one is in them, and how one goes on.
 // It must not know what is listed.
 
-import { fill, h, t } from "./dom.js";
+import { announce, fill, h, t } from "./dom.js";
 
 /** The way through a list whose pages name the next one by a cursor. */
 export class Paging {
@@ -56,7 +56,8 @@ export class Paging {
     move();
     const isFocused = document.activeElement === button;
     this.#place.querySelectorAll("button").forEach((one) => (one.disabled = true));
-    if (!(await this.#go())) this.#trail = was;
+    if (await this.#go()) announce(t("paging.page", { number: this.#trail.length }));
+    else this.#trail = was;
     this.buttons(this.#next);
     // the same button goes on; at an end of the list the other one is left
     const name = button.dataset.go;

@@ -1,9 +1,9 @@
 // What the platform's administrators set up: domains, foreign installations, and which phones were seen.
 // It must not show an installation's key a second time: the service does not know it any more.
 
-import { ask, h, moment, t } from "./dom.js";
+import { ask, h, hwIdOf, moment, t } from "./dom.js";
 import { call } from "./client.js";
-import { Listing, attempt, copied, doing, done, field, form, hwIdOf, input, make, whenBack } from "./devices_forms.js";
+import { Listing, attempt, copied, doing, done, field, form, input, make, whenBack } from "./devices_forms.js";
 
 const LIMIT = 50;
 

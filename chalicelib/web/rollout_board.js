@@ -1,7 +1,7 @@
 // The board of a rollout: what has become of each user's code, live, and what can be done about it.
 // It must not keep a code, nor show one but in what is handed out.
 
-import { announce, ask, fill, h, hasText, language, moment, once, said, showProblem, stateOf, t } from "./dom.js";
+import { announce, ask, fill, h, hasText, hwIdOf, language, moment, once, said, showProblem, stateOf, t } from "./dom.js";
 import { Problem, call, events, newKey } from "./client.js";
 import { Paging, newer } from "./paging.js";
 import { patiently, pieces } from "./patience.js";
@@ -414,7 +414,7 @@ function timeOf(entry, state) {
 function phoneOf(device) {
   if (!device) return null;
   const state = said("state", device.stuck_since ? "stuck" : device.state);
-  return h("span", { class: "of-phone" }, `${device.product} ${device.hw_id.match(/../g).join("-")}, ${state}`);
+  return h("span", { class: "of-phone" }, `${device.product} ${hwIdOf(device.hw_id)}, ${state}`);
 }
 
 /** Say what an administrator should look after, and since when. */
