@@ -1,19 +1,21 @@
 // Profile: a person adds a phone, and sees the ones they have.
 
-import { announce, ask, codeOf, fill, h, moment, once, said, showProblem, stateOf, t } from "./dom.js";
+import { announce, ask, codeOf, fill, h, hwIdOf, moment, once, said, showProblem, stateOf, t } from "./dom.js";
 import { Problem, call, events, newKey } from "./client.js";
 
 const SECOND_MS = 1000;
+const MAX_CODES = 20;
 
 /** Show the page; returns what ends it. */
 export async function show(place, { me }) {
   const problems = h("div", {});
   const adding = h("section", { "aria-labelledby": "add" });
   const phones = h("section", { "aria-labelledby": "phones" });
-  const page = new Profile(me, problems, adding, phones);
+  const codes = h("section", { "aria-labelledby": "codes" });
+  const page = new Profile(me, problems, adding, phones, codes);
   await page.read();
   // all at once: what comes piece by piece moves what is being read
-  place.append(h("h1", {}, t("page.profile")), problems, adding, phones);
+  place.append(h("h1", {}, t("page.profile")), problems, adding, phones, codes);
   return page.follow();
 }
 
@@ -22,25 +24,38 @@ class Profile {
   #problems;
   #adding;
   #phones;
+  #codes;
   #categories = [];
   #code = null; // the code on the page, with its digits, which only this page knows
   #listed = [];
+  #issued = []; // one's newest codes, without digits
 
-  constructor(me, problems, adding, phones) {
+  constructor(me, problems, adding, phones, codes) {
     this.#me = me;
     this.#problems = problems;
     this.#adding = adding;
     this.#phones = phones;
+    this.#codes = codes;
   }
 
   async read() {
-    const [categories, phones] = await Promise.all([
+    const [categories] = await Promise.all([
       this.#me.may_add_phones ? call("GET", "/me/categories") : { items: [] },
-      call("GET", "/me/phones", { query: { limit: 100 } }),
+      this.#readLists(),
     ]);
     this.#categories = categories.items;
+    this.#drawAdding();
+    this.#drawPhones();
+    this.#drawCodes();
+  }
+
+  async #readLists() {
+    const [phones, codes] = await Promise.all([
+      call("GET", "/me/phones", { query: { limit: 100 } }),
+      call("GET", "/me/codes", { query: { limit: MAX_CODES } }),
+    ]);
     this.#listed = phones.items;
-    this.#draw();
+    this.#issued = codes.items;
   }
 
   /** Follow what is heard, and the clock; returns what ends it. */
@@ -66,9 +81,9 @@ class Profile {
         const code = await call("GET", `/me/codes/${this.#code.code_id}`);
         this.#codeChanged(code);
       }
-      const phones = await call("GET", "/me/phones", { query: { limit: 100 } });
-      this.#listed = phones.items;
+      await this.#readLists();
       this.#drawPhones();
+      this.#drawCodes();
     } catch (error) {
       this.#fail(error);
     }
@@ -80,6 +95,10 @@ class Profile {
   }
 
   #codeChanged(code) {
+    const place = this.#issued.findIndex((known) => known.code_id === code.code_id);
+    if (place >= 0) this.#issued[place] = code;
+    else this.#issued.unshift(code);
+    this.#drawCodes();
     if (code.code_id !== this.#code?.code_id) return;
     this.#code = { ...this.#code, ...code };
     if (code.state === "redeemed") announce(t("profile.redeemed"));
@@ -94,14 +113,13 @@ class Profile {
     this.#drawPhones();
   }
 
-  #draw() {
-    this.#drawAdding();
-    this.#drawPhones();
-  }
-
   #drawAdding() {
+    const height = this.#adding.querySelector(".card")?.offsetHeight;
     fill(this.#adding, h("h2", { id: "add" }, t("profile.add")), this.#code ? this.#card() : this.#form());
-    this.#tick();
+    // what stands below stays where it is when news come
+    const card = this.#adding.querySelector(".card");
+    if (card && height) card.style.minHeight = `${height}px`;
+    this.#writeTime();
   }
 
   #form() {
@@ -134,6 +152,7 @@ class Profile {
         const issued = await call("POST", "/me/codes", { body, key: newKey() });
         this.#code = { ...issued, state: "pending" };
         this.#drawAdding();
+        this.#drawCodes();
         announce(t("profile.code-is-there"));
       } catch (error) {
         this.#fail(error, form);
@@ -193,17 +212,74 @@ class Profile {
     this.#code = null;
     this.#problems.replaceChildren();
     this.#drawAdding();
+    this.#drawCodes();
     this.#adding.querySelector("select, button")?.focus();
   }
 
-  /** Write the time that is left, and let a code that has ended look so. */
   #tick() {
+    this.#writeTime();
+    if (this.#codes.querySelectorAll("tbody tr").length !== this.#otherCodes().length) this.#drawCodes();
+  }
+
+  /** Write the time that is left, and let a code that has ended look so. */
+  #writeTime() {
     const place = this.#adding.querySelector(".countdown");
     if (!place) return;
     if (stateAt(this.#code) !== "pending") return this.#drawAdding();
     const left = Math.ceil((new Date(this.#code.expires_at) - Date.now()) / SECOND_MS);
     const text = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
     if (place.textContent !== text) place.textContent = text;
+  }
+
+  /** Find the codes that still count, or of which there is something to tell; not the one that shows above. */
+  #otherCodes() {
+    return this.#issued.filter((code) => code.code_id !== this.#code?.code_id && (code.reason || stateAt(code) === "pending"));
+  }
+
+  #drawCodes() {
+    const codes = this.#otherCodes();
+    this.#codes.hidden = codes.length === 0;
+    fill(
+      this.#codes,
+      h("h2", { id: "codes" }, t("profile.codes")),
+      h("p", { class: "quiet" }, t("profile.codes-about")),
+      h(
+        "table",
+        {},
+        h("thead", {}, h("tr", {}, ["code", "state", "until", "action"].map((name) => h("th", { scope: "col" }, t(`profile.column-${name}`))))),
+        h("tbody", {}, codes.map((code) => this.#codeRow(code))),
+      ),
+    );
+  }
+
+  #codeRow(code) {
+    const state = stateAt(code);
+    const until = moment(code.expires_at);
+    const revoke = h(
+      "button",
+      { type: "button", "aria-label": t("profile.drop-it", { name: `${code.category}, ${until.textContent}` }), onclick: () => this.#revokeOther(revoke, code) },
+      t("profile.drop"),
+    );
+    return h(
+      "tr",
+      { "data-code-id": code.code_id },
+      h("th", { scope: "row" }, code.category),
+      h("td", {}, stateOf(state), code.reason && h("small", { class: "warning" }, said("reason", code.reason))),
+      h("td", {}, until),
+      h("td", {}, state === "pending" && revoke),
+    );
+  }
+
+  async #revokeOther(button, code) {
+    await once(button, async () => {
+      try {
+        await call("DELETE", `/me/codes/${code.code_id}`);
+        this.#codeChanged({ ...code, state: "revoked" });
+        announce(t("profile.revoked"));
+      } catch (error) {
+        this.#fail(error);
+      }
+    });
   }
 
   #drawPhones() {
@@ -255,10 +331,6 @@ class Profile {
 
 function stateAt(code) {
   return code.state === "pending" && new Date(code.expires_at) <= new Date() ? "expired" : code.state;
-}
-
-function hwIdOf(hwId) {
-  return hwId.match(/../g).join("-");
 }
 
 function reasonOf(reason) {
