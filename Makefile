@@ -9,7 +9,7 @@ BIN := .venv/bin
 export AWS_DEFAULT_REGION ?= eu-central-1
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve phone app-client test test-engine check bench package audit lock format
+.PHONY: help run serve phone app-client test test-engine check bench package pictures audit lock format
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ bench: .venv/.dev .engine/DynamoDBLocal.jar ## measure cold starts and handlers 
 package: .venv/.dev ## what CloudFormation deploys, in build/ (STAGE=dev or prod)
 	rm -rf build
 	$(BIN)/chalice package --stage $(STAGE) --merge-template infra/resources.json build
+
+pictures: .venv/.dev ## take pictures of every page for docs/ (needs chromium)
+	$(BIN)/python -m tests.browser.pictures
 
 audit: .venv/.dev ## look up the locked requirements in the database of known vulnerabilities
 	$(BIN)/pip-audit --require-hashes -r requirements-local.txt
