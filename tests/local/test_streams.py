@@ -377,4 +377,5 @@ def test_pump_and_schedule_run_beside_a_server_until_it_ends(table: Table) -> No
 
     before = threading.active_count()
     asyncio.run(serve())
-    assert threading.active_count() == before
+    # the engine's own threads come and go
+    eventually(lambda: threading.active_count() <= before)
