@@ -18,6 +18,7 @@ HOST = "127.0.0.1"
 SWEEP_SECONDS = 5
 MAX_FORM_BYTES = 16_384
 _ISSUER = "/issuer"
+_PAGES = {"/", f"/{STAGE}", f"/{STAGE}/"}
 _JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 
 BANNER = """\
@@ -44,10 +45,11 @@ Ctrl+C ends it; what it stored {kept}.
 class DemoFront(serve.Front):
     """The port, and beside the service the issuer and the dev token."""
 
-    def __init__(self, behind: serve.Service, issuer: Issuer) -> None:
-        """Take what is behind the port, and who signs people in."""
+    def __init__(self, behind: serve.Service, issuer: Issuer, url: str) -> None:
+        """Take what is behind the port, who signs people in, and where both are."""
         super().__init__(behind, say=True)
         self._issuer = issuer
+        self._url = url
 
     async def route(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Find who answers."""
@@ -58,10 +60,18 @@ class DemoFront(serve.Front):
             below = path.removeprefix(_ISSUER)
             status, headers, body = self._issuer.answer(below, query, form, datetime.now(UTC))
             await answer(send, status, headers, body.encode())
+        elif path in _PAGES and self._is_elsewhere(scope):
+            # by another name it is another origin, from where nobody could sign in
+            await answer(send, 307, {"Location": f"{self._url}/{STAGE}/"}, b"")
         elif path == "/dev/token" and scope["method"] == "POST":
             await self._dev_token(receive, send)
         else:
             await super().route(scope, receive, send)
+
+    @staticmethod
+    def _is_elsewhere(scope: Scope) -> bool:
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        return any(value.startswith(b"localhost") for value in hosts)
 
     async def _dev_token(self, receive: Receive, send: Send) -> None:
         try:
@@ -113,7 +123,7 @@ def main() -> None:
         )
         # moto alone does not delete what has expired; other engines do so by themselves
         beside = [] if endpoint else [sweep]
-        serve.listen(DemoFront(behind, issuer), HOST, int(port), banner, *beside)
+        serve.listen(DemoFront(behind, issuer, url), HOST, int(port), banner, *beside)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -109,3 +111,14 @@ def test_websockets_open_on_the_same_port_and_are_reached_there(served: Served) 
         AppClient.connect(f"ws://127.0.0.1:{served.port}/{demo.DOMAIN}/devices/sysclients")
     status, headers, _ = served.ask("POST", "/@connections/nobody", body="x")
     assert (status, headers["x-amzn-errortype"]) == (410, "GoneException")
+
+
+def test_the_pages_are_at_one_address(served: Served) -> None:
+    """Whoever comes to localhost is sent to where the issuer knows them."""
+    for path in ("/", "/api", "/api/"):
+        with closing(HTTPConnection("127.0.0.1", served.port, timeout=30)) as connection:
+            connection.request("GET", path, headers={"Host": f"localhost:{served.port}"})
+            answer = connection.getresponse()
+            assert answer.status == 307
+            assert answer.headers["Location"] == f"http://127.0.0.1:{served.port}/api/"
+    assert served.ask("GET", "/api/")[0] == 200
