@@ -29,8 +29,9 @@ app-client: .venv/.local ## log in to AppWebsocket, ask a code, print what is to
 		$(if $(PASSWORD),--password "$(PASSWORD)") $(if $(APP),--app "$(APP)") \
 		$(if $(CATEGORY),--category "$(CATEGORY)") $(if $(SIP),--sip "$(SIP)")
 
+# more than there are cores: browsers and servers wait more than they work
 test: .venv/.dev ## all tests, with branch coverage of the rules, the storage and the roles
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+	$(BIN)/python -m pytest -n 3 --cov --cov-report=term
 
 test-engine: .venv/.dev .engine/DynamoDBLocal.jar ## the storage, roles and race tests on AWS's DynamoDB Local
 	$(BIN)/python -m pytest -n 2 -m engine --engine=.engine

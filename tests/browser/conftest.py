@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.local.conftest import running
 from tests.local.served import Served
 
 SOON_MS = 20_000
+expect.set_options(timeout=SOON_MS)
 
 
 @pytest.fixture(scope="session")
