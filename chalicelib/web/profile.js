@@ -265,7 +265,7 @@ class Profile {
       { "data-code-id": code.code_id },
       h("th", { scope: "row" }, code.category),
       h("td", {}, stateOf(state), code.reason && h("small", { class: "warning" }, said("reason", code.reason))),
-      h("td", {}, until),
+      h("td", { "data-label": t("profile.column-until") }, until),
       h("td", {}, state === "pending" && revoke),
     );
   }
@@ -310,7 +310,7 @@ class Profile {
       { "data-hw-id": phone.hw_id },
       h("th", { scope: "row" }, name, h("small", {}, `${phone.product} ${hwIdOf(phone.hw_id)}`)),
       h("td", {}, stateOf(phone.stuck_since ? "stuck" : phone.state)),
-      h("td", {}, moment(phone.last_seen_at)),
+      h("td", { "data-label": t("profile.column-seen") }, moment(phone.last_seen_at)),
       h("td", {}, remove),
     );
   }

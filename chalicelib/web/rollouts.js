@@ -102,8 +102,8 @@ function rowOf(rollout) {
     "tr",
     { "data-rollout-id": rollout.rollout_id },
     h("th", { scope: "row" }, h("a", { href: `#/rollouts/${rollout.rollout_id}` }, rollout.name), h("small", {}, rollout.note)),
-    h("td", {}, [rollout.category, rollout.app].filter(Boolean).join(", ")),
-    h("td", {}, moment(rollout.created_at), h("small", {}, rollout.created_by)),
-    h("td", {}, moment(rollout.ends_at)),
+    h("td", { "data-label": t("rollouts.column-category") }, [rollout.category, rollout.app].filter(Boolean).join(", ")),
+    h("td", { "data-label": t("rollouts.column-made") }, moment(rollout.created_at), h("small", {}, rollout.created_by)),
+    h("td", { "data-label": t("rollouts.column-ends") }, moment(rollout.ends_at)),
   );
 }
