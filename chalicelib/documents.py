@@ -11,6 +11,7 @@ from chalicelib.core.errors import Fault, InvalidRequestError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from pydantic_core import ErrorDetails
 
     from chalicelib.core.configuration import ConfigurationType
     from chalicelib.core.devices import Device
@@ -47,8 +48,13 @@ def read(text: str | bytes, model: "type[_Model]") -> "_Model":
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False)
         raise InvalidRequestError(
-            *(Fault(".".join(str(part) for part in each["loc"]), each["msg"]) for each in found)
+            *(Fault(".".join(str(part) for part in each["loc"]), wording(each)) for each in found)
         ) from None
+
+
+def wording(error: "ErrorDetails") -> str:
+    """Say what is wrong as whoever raised it says it."""
+    return error["msg"].removeprefix("Value error, ")
 
 
 def faults(found: Iterable[Fault]) -> list[dict[str, str]]:

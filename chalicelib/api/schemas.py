@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from chalicelib import documents
 from chalicelib.core.auto_provisioning import Claim
 from chalicelib.core.codes import Entry, Lifetime, read_entry
 from chalicelib.core.devices import Facts, parse_hw_id
@@ -63,7 +64,7 @@ def checked(kind: Any, value: str, field: str) -> str:  # noqa: ANN401 - one of 
         return str(TypeAdapter(kind).validate_python(value))
     except ValidationError as error:
         raise InvalidRequestError(
-            *(Fault(field, found["msg"]) for found in error.errors())
+            *(Fault(field, documents.wording(found)) for found in error.errors())
         ) from None
 
 

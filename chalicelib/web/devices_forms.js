@@ -1,7 +1,7 @@
 // What the parts of Devices are made of: fields and what is wrong with them, lists page by page, doing a thing once.
 // It must not know a route of the service.
 
-import { announce, h, hasText, once, said, showProblem, t, worded } from "./dom.js";
+import { announce, h, once, said, showProblem, t, worded } from "./dom.js";
 import { Problem, call, events, newKey } from "./client.js";
 import { Paging } from "./paging.js";
 
@@ -116,8 +116,7 @@ function refusal(error) {
     const told = uses.map(([kind, count]) => `${said("kind", kind)}: ${count}`).join(", ");
     return t("devices.in-use", { used: told });
   }
-  const known = `refused.${error.message}`;
-  return hasText(known) ? t(known) : worded(error);
+  return worded(error);
 }
 
 /** Find the field that a fault names, and what of the name goes further than it. */

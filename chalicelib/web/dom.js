@@ -47,10 +47,34 @@ export function hasText(key) {
   return texts[key] !== undefined;
 }
 
-/** Say a state or a reason of the service, as it came if there are no words for it. */
+const patterns = new Map();
+/** Find the texts of a kind that have a {0} in them, each with what recognises it; the longest first. */
+function patternsOf(kind) {
+  if (!patterns.has(kind)) {
+    const keys = Object.keys(texts).filter((key) => key.startsWith(`${kind}.`) && key.includes("{0}"));
+    keys.sort((one, other) => other.length - one.length);
+    patterns.set(
+      kind,
+      keys.map((key) => {
+        const parts = key.slice(kind.length + 1).split(/\{\d\}/);
+        const plain = parts.map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+        return [new RegExp(`^${plain.join("(.+?)")}$`, "s"), key];
+      }),
+    );
+  }
+  return patterns.get(kind);
+}
+
+/** Say what the service says in English: word by word, or by a text in which {0} and {1} stand for something;
+ *  as it came if there are no words for it. */
 export function said(kind, value) {
   const key = `${kind}.${value}`;
-  return hasText(key) ? t(key) : value;
+  if (hasText(key)) return t(key);
+  for (const [pattern, found] of patternsOf(kind)) {
+    const told = pattern.exec(value)?.slice(1);
+    if (told) return t(found, told);
+  }
+  return value;
 }
 
 const times = new Map();
@@ -130,6 +154,8 @@ export async function once(button, work) {
 
 /** Say what went wrong in words that a person can act on; the service's own are better than none. */
 export function worded(error) {
+  const refused = said("refused", error.message);
+  if (refused !== error.message) return refused;
   const key = `problem.${error.type}`;
   return hasText(key) ? t(key, { seconds: error.retryAfterSeconds ?? 5 }) : error.message;
 }
@@ -140,10 +166,11 @@ export function showProblem(place, error, form = null) {
   for (const fault of error.faults ?? []) {
     const field = form?.elements.namedItem(fault.field);
     if (field instanceof HTMLElement) {
-      field.setCustomValidity(fault.message);
+      field.setCustomValidity(said("fault", fault.message));
       field.addEventListener("input", () => field.setCustomValidity(""), { once: true });
     } else {
-      left.push(fault.field ? `${fault.field}: ${fault.message}` : fault.message);
+      const words = said("fault", fault.message);
+      left.push(fault.field ? `${fault.field}: ${words}` : words);
     }
   }
   if (form && !form.checkValidity()) form.reportValidity();

@@ -348,7 +348,7 @@ function lineOf({ line, sip, outcome, faults }) {
       "td",
       {},
       h("span", { class: "state", "data-state": outcome }, said("users.outcome", outcome)),
-      faults.map(({ field, message }) => h("small", {}, field ? `${said("users.field", field)}: ${message}` : message)),
+      faults.map(({ field, message }) => h("small", {}, field ? `${said("users.field", field)}: ${said("fault", message)}` : said("fault", message))),
     ),
   );
 }
