@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -22,13 +22,17 @@ _START_SECONDS = 60
 
 
 @contextmanager
-def running(given: Mapping[str, str]) -> Iterator[Served]:
-    """Start the server as the README says, on a free port, with some settings beside."""
+def running(given: Mapping[str, str], command: Sequence[str] = ("local.run",)) -> Iterator[Served]:
+    """Start the server as the README says, on a free port, with some settings beside.
+
+    Args:
+        command: another module that does so, and its arguments.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "local.run"],
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-m", *command],
         env={**os.environ, "PORT": str(port), **given},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
