@@ -217,7 +217,7 @@ class Front:
         """Find who answers."""
         path = path_of(scope)
         stage = f"/{STAGE}"
-        if path == "/":
+        if path in {"/", stage}:
             await answer(send, 307, {"Location": f"{stage}/"}, b"")
         elif path == "/init" or path.startswith(f"{stage}/"):
             below = {**scope, "path": path.removeprefix(stage)}

@@ -1,7 +1,7 @@
 // The frame around the pages: who is signed in, which page shows, and what the connection is worth.
 // It must not know what a page does.
 
-import { announce, fill, h, loadTexts, showProblem, t, worded } from "./dom.js";
+import { announce, carriedOver, fill, h, loadTexts, showProblem, t, worded } from "./dom.js";
 import {
   Problem,
   call,
@@ -78,6 +78,8 @@ async function route() {
   leave = null;
   turn += 1;
   const mine = turn;
+  // a question about what does not show any more is answered with no
+  document.querySelectorAll("dialog[open]").forEach((dialog) => dialog.close());
   const page = PAGES[name];
   shown = page ? name : null;
   await links();
@@ -104,7 +106,10 @@ async function route() {
     throw error;
   }
   main.focus({ preventScroll: true });
-  announce(t(`page.${name}`));
+  const done = carriedOver();
+  if (done) place.querySelector("h2, h1").after(h("p", { class: "done" }, done));
+  const [title] = document.title.split(" – ");
+  announce(done ? `${done} ${title}` : title);
 }
 
 async function start(why = null) {

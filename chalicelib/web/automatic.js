@@ -3,9 +3,10 @@
 
 import { announce, ask, h, moment, said, t } from "./dom.js";
 import { Problem, call } from "./client.js";
-import { choice, copied, doing, done, field, form, input } from "./devices_forms.js";
+import { choice, copied, doing, done, field, form, input, refuse } from "./devices_forms.js";
 
 const NOT_FOUND = 404;
+const MIN_TOKEN_LENGTH = 10;
 const HOUR_SECONDS = 3600;
 const DAY_SECONDS = 24 * HOUR_SECONDS;
 const KEEP_SECONDS = { none: 0, hour: HOUR_SECONDS, day: DAY_SECONDS, week: 7 * DAY_SECONDS, month: 30 * DAY_SECONDS };
@@ -87,7 +88,9 @@ class Automatic {
       field("token", t("automatic.token"), token, t("automatic.token-hint")),
       field("keep_old_seconds", t("automatic.keep"), keep, t("automatic.keep-hint")),
     ];
-    return form({ class: "card" }, parts, t("automatic.turn-on"), async (_, problems) => {
+    return form({ class: "card" }, parts, t("automatic.turn-on"), async (made, problems) => {
+      const place = made.querySelector('[data-field="token"]');
+      if (token.value !== "" && token.value.length < MIN_TOKEN_LENGTH) return refuse(place, t("automatic.too-short", { min: MIN_TOKEN_LENGTH }));
       if (!(await ask(t("automatic.turn-on"), t("automatic.turn-on-sure"), t("automatic.turn-on")))) return;
       const body = { category: this.#category.value, keep_old_seconds: KEEP_SECONDS[keep.value] };
       if (token.value !== "") body.token = token.value;

@@ -79,6 +79,8 @@ export async function signInBeside() {
       return tell("signed-out", error);
     }
     tell("signed-in");
+    // connected anew, the page reads what it could not read meanwhile
+    hangUp();
     listen();
   };
   opened.location.replace(address);
@@ -281,6 +283,10 @@ export async function listen() {
       isHeard = true;
       beat = setInterval(() => opened.send('{"mt":"KeepAlive"}'), QUIET_MS);
       tell("connected");
+    } else if (told.mt === "UserLoginResult") {
+      // to try again with the same token would be refused again
+      hangUp();
+      tell("signed-out");
     } else {
       tell("heard", told);
     }

@@ -1,9 +1,9 @@
 // One device of a domain: what it is, which jobs it gets and why, and an administrator's hand on it.
 // It must not judge a job: the service explains them.
 
-import { announce, ask, codeOf, fill, h, hwIdOf, moment, said, stateOf, t } from "./dom.js";
+import { announce, ask, carry, codeOf, fill, h, hwIdOf, moment, said, stateOf, t } from "./dom.js";
 import { call } from "./client.js";
-import { attempt, choice, doing, done, field, form, input, make, whenBack } from "./devices_forms.js";
+import { attempt, choice, doing, done, field, form, hwIdIn, input, make, refuse, whenBack } from "./devices_forms.js";
 
 const MATCHES = "matches";
 
@@ -172,6 +172,7 @@ class DevicePage {
     const mac = input("hw_id");
     const place = field("hw_id", t("devices.new-mac"), mac, t("devices.mac-hint"));
     return form({ class: "card" }, [place], t("devices.replace"), async (_, problems) => {
+      if (!hwIdIn(mac.value)) return refuse(place, t("devices.no-mac"));
       const told = { name: this.#name(), mac: mac.value.trim() };
       if (!(await ask(t("devices.replace"), t("devices.replace-sure", told), t("devices.replace"), { isDangerous: true }))) return;
       const { device, code } = await make(`${this.#path}/replace`, { hw_id: mac.value.trim() });
@@ -201,7 +202,7 @@ class DevicePage {
           const sure = t(`devices.${what}-sure`, { name: this.#name() });
           if (!(await ask(t(`devices.${what}`), sure, t(`devices.${what}`), { isDangerous: true }))) return;
           await work();
-          announce(t(`devices.${what}d`, { name: this.#name() }));
+          carry(t(`devices.${what}d`, { name: this.#name() }));
           location.hash = this.#site.to("devices");
         },
         { class: "dangerous" },

@@ -43,7 +43,9 @@ export async function show(place, { me, rest }) {
     if (domain === NO_DOMAIN) return nothingYet(shown, site);
     if (!isPlatformAdmin && !names.includes(domain)) return refuse(shown, t("devices.not-yours", { domain }));
   }
-  shown.append(h("h2", { id: "part" }, t(site.rest.length > 0 ? "devices.device" : `devices.part-${part}`)));
+  const title = t(site.rest.length > 0 ? "devices.device" : `devices.part-${part}`);
+  document.title = `${title} – ${document.title}`;
+  shown.append(h("h2", { id: "part" }, title));
   shown.setAttribute("aria-busy", "true");
   try {
     const showPart = await PARTS[part]();

@@ -1,7 +1,7 @@
 // What the parts of Devices are made of: fields and what is wrong with them, lists page by page, doing a thing once.
 // It must not know a route of the service.
 
-import { announce, h, once, said, showProblem, t, worded } from "./dom.js";
+import { announce, fill, h, once, said, showProblem, t, worded } from "./dom.js";
 import { Problem, call, events, newKey } from "./client.js";
 import { Paging } from "./paging.js";
 
@@ -99,7 +99,7 @@ export function showFaults(problems, error, of = null) {
     const [place, rest] = placeOf(of, name);
     const words = said("fault", message);
     if (place) {
-      mark(place, rest ? `${rest}: ${words}` : words);
+      mark(place, rest ? `${/^\d+$/.test(rest) ? t("devices.line", { line: Number(rest) + 1 }) : rest}: ${words}` : words);
       first ??= place;
     } else {
       left.push({ field: name, message: words });
@@ -146,6 +146,18 @@ export function mark(place, words) {
     place.addEventListener("input", () => clear(place), { once: true });
   }
   told.append(h("span", {}, words));
+}
+
+/** Write what is wrong under a field before it is sent, and go there. */
+export function refuse(place, words) {
+  mark(place, words);
+  controlOf(place).focus();
+}
+
+/** Read a hardware id as somebody types it, in any spelling; null if it is none. */
+export function hwIdIn(text) {
+  const hwId = text.toLowerCase().replace(/[\s:.-]/g, "");
+  return /^[0-9a-f]{12}$/.test(hwId) ? hwId : null;
 }
 
 function clear(place) {
@@ -237,7 +249,7 @@ export class Listing {
       h("thead", {}, h("tr", {}, columns.map(([words]) => h("th", { scope: "col" }, words)))),
       h("tbody", {}, items.map((item) => row(columns, item))),
     );
-    this.#place.replaceChildren(isEmpty ? h("p", {}, empty) : table, this.#paging.buttons(next), this.#problems);
+    fill(this.#place, isEmpty ? h("p", {}, empty) : table, this.#paging.buttons(next), this.#problems);
   }
 
   async #turn() {

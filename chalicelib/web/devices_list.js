@@ -3,7 +3,7 @@
 
 import { fill, h, hwIdOf, moment, stateOf, t } from "./dom.js";
 import { call } from "./client.js";
-import { Listing, attempt, choice, doing, field, form, input, mark, whenBack } from "./devices_forms.js";
+import { Listing, attempt, choice, doing, field, form, hwIdIn, input, refuse, whenBack } from "./devices_forms.js";
 import { showDevice } from "./device.js";
 
 const STATES = ["registered", "updating", "current"];
@@ -64,13 +64,9 @@ function finder(site) {
   const mac = input("mac", { inputmode: "text" });
   const place = field("mac", t("devices.mac"), mac, t("devices.mac-hint"));
   return form({ class: "finder" }, [place], t("devices.find"), () => {
-    const hwId = mac.value.toLowerCase().replace(/[\s:.-]/g, "");
-    if (/^[0-9a-f]{12}$/.test(hwId)) {
-      location.hash = site.to("devices", hwId);
-    } else {
-      mark(place, t("devices.no-mac"));
-      mac.focus();
-    }
+    const hwId = hwIdIn(mac.value);
+    if (!hwId) return refuse(place, t("devices.no-mac"));
+    location.hash = site.to("devices", hwId);
   });
 }
 

@@ -14,13 +14,22 @@ export function h(name, attributes = {}, ...children) {
   return element;
 }
 
-/** Replace what is in an element, and leave it alone where nothing differs. */
+/** Replace what is in an element, and leave it alone where nothing differs; the focus stays where it was. */
 export function fill(element, ...children) {
   const made = h("div", {}, ...children);
-  if (element.innerHTML !== made.innerHTML || made.querySelector("button, input, select, a")) {
-    element.replaceChildren(...made.childNodes);
-  }
+  if (element.innerHTML === made.innerHTML && !made.querySelector("button, input, select, a")) return element;
+  const was = element.contains(document.activeElement) ? document.activeElement : null;
+  element.replaceChildren(...made.childNodes);
+  if (was && !was.isConnected) focusLike(element, was);
   return element;
+}
+
+/** Focus what is called as the element that had the focus, or else the part that it was in. */
+function focusLike(place, was) {
+  const called = (element) => [element.tagName, element.name, element.getAttribute("aria-label") ?? element.textContent].join();
+  const same = [...place.querySelectorAll(was.tagName)].find((one) => called(one) === called(was));
+  if (!same) place.tabIndex = -1;
+  (same ?? place).focus({ preventScroll: true });
 }
 
 let texts = {};
@@ -137,6 +146,19 @@ const announcer = h("p", { class: "unseen", role: "status" });
 export function announce(text) {
   if (!announcer.isConnected) document.body.append(announcer);
   announcer.textContent = text;
+}
+
+let carried = null;
+/** Say on the page that one goes to what was done on this one. */
+export function carry(text) {
+  carried = text;
+}
+
+/** Tell what was done on the page before, once; null for nothing. */
+export function carriedOver() {
+  const text = carried;
+  carried = null;
+  return text;
 }
 
 /** Do something once, however often it is asked for meanwhile: its button is busy until it ends. */

@@ -1,9 +1,9 @@
 // A domain itself: its categories, its settings, and what happened in it.
 // It must not touch a device or a job.
 
-import { ask, h, moment, said, t } from "./dom.js";
+import { ask, fill, h, moment, said, t } from "./dom.js";
 import { call } from "./client.js";
-import { Listing, attempt, doing, done, field, form, input, tick, whenBack } from "./devices_forms.js";
+import { Listing, attempt, doing, done, field, form, input, refuse, tick, whenBack } from "./devices_forms.js";
 
 const DEVICE_TYPES = ["PHONE", "ANALOG_PHONE"];
 const LIMIT = 50;
@@ -21,6 +21,7 @@ class Categories {
   #listed = h("div", {});
   #edited = h("div", {});
   #listing;
+  #names = [];
 
   constructor(place, { path }) {
     this.#path = `${path}/categories`;
@@ -33,7 +34,11 @@ class Categories {
         [t("categories.types"), (category) => category.device_types.map((type) => said("device-type", type)).join(", ") || "–"],
         [t("devices.action"), (category) => this.#actions(category)],
       ],
-      read: () => call("GET", this.#path),
+      read: async () => {
+        const page = await call("GET", this.#path);
+        this.#names = page.items.map(({ name }) => name);
+        return page;
+      },
     });
     place.append(this.#problems, this.#listed, this.#edited);
     this.#edit();
@@ -86,7 +91,9 @@ class Categories {
       t(isNew ? "categories.make" : "devices.save"),
       async (_, problems) => {
         const wanted = name.value.trim();
-        if (wanted === "") return void name.focus();
+        const place = made.querySelector('[data-field="category"]');
+        if (wanted === "") return refuse(place, t("devices.missing"));
+        if (isNew && this.#names.includes(wanted)) return refuse(place, t("categories.there-already"));
         await this.#put(wanted, boxOf(provisioning).checked, types.map(boxOf).filter((box) => box.checked).map((box) => box.value));
         this.#edit();
         done(this.#problems, t("devices.saved", { name: wanted }));
@@ -94,7 +101,7 @@ class Categories {
       },
     );
     if (!isNew) made.querySelector(".actions").append(h("button", { type: "button", onclick: () => this.#edit() }, t("cancel")));
-    this.#edited.replaceChildren(made);
+    fill(this.#edited, made);
     return made;
   }
 

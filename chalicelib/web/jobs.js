@@ -3,7 +3,7 @@
 
 import { ask, h, moment, said, t } from "./dom.js";
 import { call, pages } from "./client.js";
-import { Listing, attempt, choice, doing, done, field, form, make, mark, whenBack } from "./devices_forms.js";
+import { Listing, attempt, choice, doing, done, field, form, make, refuse, whenBack } from "./devices_forms.js";
 import { categoryOf } from "./device.js";
 import { ParameterFields } from "./parameters.js";
 
@@ -118,9 +118,8 @@ class Jobs {
       let wanted;
       try {
         wanted = JSON.parse(text.value);
-      } catch (error) {
-        mark(place, t("jobs.no-json", { why: error.message }));
-        return text.focus();
+      } catch {
+        return refuse(place, t("jobs.no-json"));
       }
       this.#firmware = await call("PUT", `${this.#site.path}/firmware`, { body: wanted });
       done(problems, t("jobs.firmware-saved"));
@@ -159,7 +158,9 @@ class Jobs {
     ];
     return form({ class: "card" }, parts, t("jobs.make"), async (_, problems) => {
       const parameters = known.get(type.value).read();
-      if (parameters === null) return;
+      if (parameters === null) return undefined;
+      const missing = current().parameters.find(({ name, is_required: isRequired }) => isRequired && parameters[name] === undefined);
+      if (missing) return refuse(shown.querySelector(`[data-field="${missing.name}"]`), t("devices.missing"));
       const body = { category: category.value, type: type.value, parameters };
       await this.#make(problems, "config", type.value, body, () => {
         known.delete(type.value); // no secret stays on the page

@@ -5,6 +5,7 @@ import { Problem, call, events, newKey } from "./client.js";
 
 const SECOND_MS = 1000;
 const MAX_CODES = 20;
+const NOT_FOUND = 404;
 
 /** Show the page; returns what ends it. */
 export async function show(place, { me }) {
@@ -77,15 +78,23 @@ class Profile {
 
   async #readAgain() {
     try {
-      if (this.#code) {
-        const code = await call("GET", `/me/codes/${this.#code.code_id}`);
-        this.#codeChanged(code);
-      }
+      if (this.#code) this.#codeChanged(await this.#readCode(this.#code));
       await this.#readLists();
+      this.#problems.replaceChildren();
       this.#drawPhones();
       this.#drawCodes();
     } catch (error) {
       this.#fail(error);
+    }
+  }
+
+  /** Read a code again; one that is long gone is as good as revoked. */
+  async #readCode(code) {
+    try {
+      return await call("GET", `/me/codes/${code.code_id}`);
+    } catch (error) {
+      if (error.status !== NOT_FOUND) throw error;
+      return { ...code, state: "revoked" };
     }
   }
 
@@ -203,6 +212,7 @@ class Profile {
         await call("DELETE", `/me/codes/${this.#code.code_id}`);
         this.#another();
       } catch (error) {
+        if (error.status === NOT_FOUND) return this.#another();
         this.#fail(error);
       }
     });
@@ -225,7 +235,10 @@ class Profile {
   #writeTime() {
     const place = this.#adding.querySelector(".countdown");
     if (!place) return;
-    if (stateAt(this.#code) !== "pending") return this.#drawAdding();
+    if (stateAt(this.#code) !== "pending") {
+      announce(t(`profile.${stateAt(this.#code)}`));
+      return this.#drawAdding();
+    }
     const left = Math.ceil((new Date(this.#code.expires_at) - Date.now()) / SECOND_MS);
     const text = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
     if (place.textContent !== text) place.textContent = text;

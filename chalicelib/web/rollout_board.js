@@ -208,7 +208,7 @@ class Board {
     const total = STATES.reduce((sum, state) => sum + this.#counts[state], 0);
     const first = newest ?? (this.#paging.isFirst && this.#state === null ? this.#rows.values().next().value?.entry : null);
     const parts = [h("span", { class: "registered-of" }, t("board.registered-of", { registered: this.#counts.registered, total }))];
-    if (first) parts.push(h("small", {}, t("board.newest"), " ", moment(first.changed_at)));
+    if (first) parts.push(" ", h("small", {}, t("board.newest"), " ", moment(first.changed_at)));
     fill(this.#sum, parts);
     for (const part of this.#bar.children) {
       const count = this.#counts[part.dataset.state];
@@ -351,10 +351,11 @@ class Board {
         const bodies = isSome ? [...pieces(users, USERS_A_CALL)].map((some) => ({ users: some })) : [{}];
         for (const body of bodies) await this.#changeSome(change, body, made);
         if (isSome) this.#clear();
+        this.#done.textContent = doneText(change, made);
       } catch (error) {
+        this.#done.textContent = made.changed > 0 ? doneText(change, made) : "";
         this.#fail(error);
       }
-      this.#done.textContent = doneText(change, made);
       await this.#readAgain();
       button.focus();
     });

@@ -69,7 +69,11 @@ class Steps {
   #back = h("button", { type: "button", onclick: () => this.#go(this.#step - 1) }, t("rollouts.back"));
   #next = h("button", { type: "button", class: "primary", onclick: () => this.#forward() }, t("rollouts.next"));
   #bar;
-  #heard = () => this.#sayConnection();
+  #heard = () => {
+    this.#sayConnection();
+    // what could not be read without a connection, or signed out
+    if (isConnected() && this.#step === 2 && this.#picker.isUnread) this.#go(2);
+  };
   #leaving = () => this.#keep();
 
   constructor(me, place) {

@@ -67,6 +67,10 @@ export class UserPicker {
     this.#draw();
   }
 
+  get isUnread() {
+    return !this.#isWhole && this.#loaded.length === 0;
+  }
+
   get isEmpty() {
     return this.#isWhole && this.#loaded.length === 0;
   }
@@ -265,7 +269,10 @@ export function userImport(done) {
     button,
   );
   // what was checked is another file's as soon as another one is chosen
-  input.addEventListener("change", () => outcome.replaceChildren());
+  input.addEventListener("change", () => {
+    outcome.replaceChildren();
+    problems.replaceChildren();
+  });
 
   async function send(query, key) {
     problems.replaceChildren();

@@ -258,7 +258,6 @@ def test_a_device_is_changed_and_replaced(visitor: Visitor, served: Served) -> N
     expect(page.get_by_text("Lobby is in Reception now.").first).to_be_visible()
     page.get_by_label("MAC of the new phone").fill("wrong")
     page.get_by_role("button", name="Replace").click()
-    confirm(page, "Replace")
     expect(page.locator('[data-field="hw_id"] .fault')).to_contain_text("This is no MAC")
     page.get_by_label("MAC of the new phone").fill(MAC.format(0x13))
     page.get_by_role("button", name="Replace").click()
@@ -270,7 +269,40 @@ def test_a_device_is_changed_and_replaced(visitor: Visitor, served: Served) -> N
     confirm(page, "Remove")
     expect(page.get_by_role("heading", name="List")).to_be_visible()
     expect(page.get_by_text("Lobby", exact=True)).to_have_count(0)
-    visitor.expect_complaints("status of 400")
+
+
+def test_a_category_that_is_there_is_not_made_anew(visitor: Visitor) -> None:
+    """Nor is one without a name, and the one that is there stays as it was."""
+    page = visitor.open()
+    visitor.sign_in(page, "admin")
+    go(page, "example.com", "categories")
+    form = page.get_by_role("form", name="Make a category")
+    form.get_by_role("button", name="Make a category").click()
+    expect(form.locator(".fault")).to_have_text("This is missing.")
+    form.get_by_label("Name").fill("Reception")
+    form.get_by_label("Codes and automatic provisioning").uncheck()
+    form.get_by_role("button", name="Make a category").click()
+    expect(form.locator(".fault")).to_have_text("There is a category of this name already.")
+    expect(page.get_by_role("row", name="Reception")).to_contain_text("yes")
+
+
+def test_a_question_goes_with_its_page(visitor: Visitor, served: Served) -> None:
+    """Whoever goes back has not agreed; whoever agrees reads what was done, one page on."""
+    add_phone(served, "user7", 0x16)
+    page = visitor.open()
+    visitor.sign_in(page, "admin")
+    go(page, "example.com", "devices")
+    go(page, "example.com", "devices", HW_ID.format(0x16))
+    page.get_by_role("button", name="Release").click()
+    page.get_by_role("dialog").wait_for()
+    page.go_back()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_text(MAC.format(0x16).lower())).to_be_visible()
+    go(page, "example.com", "devices", HW_ID.format(0x16))
+    expect(page).to_have_title(re.compile("^Device . Devices . Dialtone$"))
+    page.get_by_role("button", name="Release").click()
+    confirm(page, "Release")
+    expect(page.locator("p.done")).to_contain_text("was released")
 
 
 def test_a_device_is_found_and_listed(visitor: Visitor, served: Served) -> None:

@@ -172,6 +172,43 @@ def test_signing_in_again_leaves_the_page_as_it_is(visitor: Visitor) -> None:
     visitor.expect_complaints("status of 401")
 
 
+def test_a_refused_login_is_said(visitor: Visitor) -> None:
+    """To wait for a connection would be in vain; who signs in again has one."""
+    is_refused = [True]
+
+    def refuse(socket: WebSocketRoute) -> None:
+        if is_refused[0]:
+            told = json.dumps({"mt": "UserLoginResult", "error": "not allowed"})
+            socket.on_message(lambda _: socket.send(told))
+        else:
+            socket.connect_to_server()
+
+    visitor.context.route_web_socket("**/ws", refuse)
+    page = visitor.open()
+    visitor.sign_in(page, "user9")
+    expect(page.get_by_text("You are not signed in any more.")).to_be_visible()
+    is_refused[0] = False
+    sign_in_beside(page, "user9")
+    expect(page.get_by_text("You are not signed in any more.")).to_be_hidden()
+
+
+def test_the_focus_stays_where_one_was(visitor: Visitor, served: Served) -> None:
+    """What is replaced gives it to what stands there then; news take it from nobody."""
+    page = visitor.open()
+    visitor.sign_in(page, "user10")
+    page.get_by_role("button", name="Get a code").press("Enter")
+    code = page.locator(".code [aria-hidden]").inner_text().replace("\n", "")
+    adding = page.get_by_role("region", name="Add a phone")
+    expect(adding).to_be_focused()
+    page.get_by_role("button", name="Copy").focus()
+    served.redeem(code, "0090336e0001", "127.0.0.9")
+    expect(page.get_by_text("Your phone is here.").first).to_be_visible()
+    expect(adding).to_be_focused()
+    page.get_by_role("button", name="Remove").press("Enter")
+    page.get_by_role("dialog").get_by_role("button", name="Remove").press("Enter")
+    expect(page.get_by_role("region", name="My phones")).to_be_focused()
+
+
 def test_a_lost_connection_is_said_and_made_good(visitor: Visitor, served: Served) -> None:
     """What happened meanwhile is on the page as soon as there is a connection again."""
     sockets: list[WebSocketRoute] = []
