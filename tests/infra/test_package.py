@@ -2,11 +2,9 @@
 
 import hashlib
 import json
-import os
-import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,11 @@ import pytest
 from chalicelib import settings
 from chalicelib.api import rollouts
 from local import api_gateway, tables
+from tests.infra import templates
+from tests.infra.templates import Resources, of_type, references
 
-ROOT = Path(__file__).parent.parent.parent
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("package")]
 
-LOGS = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/aws/lambda/*"
 CONNECTIONS = (
     "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${WebsocketAPI}"
     "/api/%s/@connections/*"
@@ -95,84 +93,17 @@ SECONDS = dict.fromkeys(PERMISSIONS, 10) | {
 }
 
 
-def package(folder: Path, stage: str = "prod") -> Path:
-    """Package as `make package` does."""
-    command = [str(Path(sys.executable).parent / "chalice"), "package", "--stage", stage]
-    subprocess.run(  # noqa: S603 - our own command
-        [*command, "--merge-template", "infra/resources.json", str(folder)],
-        cwd=ROOT,
-        env={**os.environ, "AWS_DEFAULT_REGION": "eu-central-1"},
-        check=True,
-        capture_output=True,
-    )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Package once for all these tests."""
-    return package(tmp_path_factory.mktemp("package"))
-
-
-@pytest.fixture(scope="module")
-def resources(packaged: Path) -> dict[str, dict[str, Any]]:
-    """Return the resources of the packaged template, with what is said of all functions in each."""
-    template = json.loads((packaged / "sam.json").read_text())
-    assert set(template["Globals"]) == {"Function"}
-    (common,) = template["Globals"]["Function"].items()
-    assert common[0] == "Environment"
-    for made in of_type(template["Resources"], "AWS::Serverless::Function").values():
-        variables = made["Properties"]["Environment"]["Variables"]
-        made["Properties"]["Environment"]["Variables"] = {**common[1]["Variables"], **variables}
-    return dict(template["Resources"])
-
-
-def of_type(resources: dict[str, dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
-    """Choose resources by type."""
-    return {name: made for name, made in resources.items() if made["Type"] == kind}
-
-
-def references(value: Any) -> Iterator[str]:  # noqa: ANN401 - any part of a template
-    """Find every resource that a part of a template refers to."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if key == "Ref" and isinstance(inner, str):
-                yield inner
-            elif key == "Fn::GetAtt":
-                yield inner[0] if isinstance(inner, list) else inner.split(".")[0]
-            elif key == "Fn::Sub":
-                text = inner if isinstance(inner, str) else inner[0]
-                yield from (part.split("}")[0].split(".")[0] for part in text.split("${")[1:])
-            elif key == "DependsOn":
-                yield from [inner] if isinstance(inner, str) else inner
-            yield from references(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from references(inner)
-
-
 def test_cfn_lint_has_nothing_to_say(packaged: Path) -> None:
     """The template is one that CloudFormation takes."""
-    done = subprocess.run(  # noqa: S603 - our own command
-        [str(Path(sys.executable).parent / "cfn-lint"), str(packaged / "sam.json")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (0, "")
+    assert templates.lint(packaged / "sam.json") == (0, "")
 
 
-def test_nothing_depends_on_itself(resources: dict[str, dict[str, Any]]) -> None:
+def test_nothing_depends_on_itself(resources: Resources) -> None:
     """A circle, which cfn-lint does not see in a serverless template, would fail the deployment."""
-    graph = {name: set(references(made)) & set(resources) for name, made in resources.items()}
-    done: set[str] = set()
-    while len(done) < len(graph):
-        ready = {name for name, needs in graph.items() if name not in done and needs <= done}
-        assert ready, f"in a circle: {sorted(set(graph) - done)}"
-        done |= ready
+    assert templates.circle(resources) == []
 
 
-def test_every_table_and_both_secrets_are_there(resources: dict[str, dict[str, Any]]) -> None:
+def test_every_table_and_both_secrets_are_there(resources: Resources) -> None:
     """None of ours and none of Chalice's own was lost in the merge."""
     kinds = {name: made["Type"] for name, made in resources.items()}
     for concept in tables.definitions():
@@ -188,9 +119,7 @@ def test_every_table_and_both_secrets_are_there(resources: dict[str, dict[str, A
 
 
 @pytest.mark.parametrize("function", PERMISSIONS)
-def test_each_function_finds_everything_it_uses(
-    resources: dict[str, dict[str, Any]], function: str
-) -> None:
+def test_each_function_finds_everything_it_uses(resources: Resources, function: str) -> None:
     """Tables by reference, secrets by ARN, no secret's value in the environment."""
     properties = resources[function]["Properties"]
     variables = properties["Environment"]["Variables"]
@@ -222,7 +151,7 @@ def written(resource: dict[str, Any]) -> str:
     return ".".join(value) if kind == "Fn::GetAtt" else str(value)
 
 
-def test_each_function_has_a_role_of_its_own(resources: dict[str, dict[str, Any]]) -> None:
+def test_each_function_has_a_role_of_its_own(resources: Resources) -> None:
     """No two functions share one, and there is no function that is not expected here."""
     functions = of_type(resources, "AWS::Serverless::Function")
     assert set(functions) == set(PERMISSIONS)
@@ -233,7 +162,7 @@ def test_each_function_has_a_role_of_its_own(resources: dict[str, dict[str, Any]
 
 @pytest.mark.parametrize("function", PERMISSIONS)
 def test_each_function_may_do_what_it_does_and_nothing_else(
-    resources: dict[str, dict[str, Any]], function: str
+    resources: Resources, function: str
 ) -> None:
     """Exactly its actions on exactly its resources; nobody may scan or delete a table."""
     role = resources[resources[function]["Properties"]["Role"]["Fn::GetAtt"][0]]["Properties"]
@@ -246,11 +175,12 @@ def test_each_function_may_do_what_it_does_and_nothing_else(
         named = statement["Resource"]
         for resource in named if isinstance(named, list) else [named]:
             granted |= {(action, written(resource)) for action in statement["Action"]}
-    logs = {f"logs:{action}" for action in ("CreateLogGroup", "CreateLogStream", "PutLogEvents")}
-    assert granted == PERMISSIONS[function] | {(action, LOGS) for action in logs}
+    log = f"{function}Logs.Arn"
+    logs = {("logs:CreateLogStream", log), ("logs:PutLogEvents", log)}
+    assert granted == PERMISSIONS[function] | logs
 
 
-def test_websockets_have_their_three_routes(resources: dict[str, dict[str, Any]]) -> None:
+def test_websockets_have_their_three_routes(resources: Resources) -> None:
     """Each to its function, which this API alone may call, on a stage that traces no message."""
     api = {"Ref": "WebsocketAPI"}
     assert resources["WebsocketAPI"]["Properties"]["ProtocolType"] == "WEBSOCKET"
@@ -278,7 +208,6 @@ def test_websockets_have_their_three_routes(resources: dict[str, dict[str, Any]]
         "ThrottlingBurstLimit": 1000,
         "ThrottlingRateLimit": 500,
     }
-    assert "AccessLogSettings" not in stage
 
 
 STREAM_SOURCE = {
@@ -301,7 +230,7 @@ STREAM_SOURCE = {
 }
 
 
-def stream_source(resources: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def stream_source(resources: Resources) -> dict[str, Any]:
     """Find what wakes the function that follows the stream."""
     (source,) = resources["FollowNotifications"]["Properties"]["Events"].values()
     assert source["Type"] == "DynamoDB"
@@ -309,14 +238,12 @@ def stream_source(resources: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", STREAM_SOURCE)
-def test_the_stream_is_read_as_it_should_be(
-    resources: dict[str, dict[str, Any]], name: str
-) -> None:
+def test_the_stream_is_read_as_it_should_be(resources: Resources, name: str) -> None:
     """From its oldest record on, new items alone, tried a bounded number of times."""
     assert stream_source(resources)[name] == STREAM_SOURCE[name]
 
 
-def test_the_stream_has_no_other_property(resources: dict[str, dict[str, Any]]) -> None:
+def test_the_stream_has_no_other_property(resources: Resources) -> None:
     """Chalice's placeholder is replaced; the table writes the stream that is read."""
     assert set(stream_source(resources)) == set(STREAM_SOURCE)
     table = resources["NotificationsTable"]["Properties"]
@@ -324,7 +251,7 @@ def test_the_stream_has_no_other_property(resources: dict[str, dict[str, Any]]) 
 
 
 def test_what_could_not_be_told_is_tried_every_minute(
-    resources: dict[str, dict[str, Any]],
+    resources: Resources,
 ) -> None:
     """By a schedule, the one source of its function."""
     (source,) = resources["EveryMinute"]["Properties"]["Events"].values()
@@ -332,7 +259,7 @@ def test_what_could_not_be_told_is_tried_every_minute(
 
 
 def test_the_failure_queue_is_sealed_and_keeps_two_weeks(
-    resources: dict[str, dict[str, Any]],
+    resources: Resources,
 ) -> None:
     """The longest that a queue can, and encrypted."""
     (queue,) = of_type(resources, "AWS::SQS::Queue").values()
@@ -342,7 +269,7 @@ def test_the_failure_queue_is_sealed_and_keeps_two_weeks(
     }
 
 
-def test_api_gateways_own_errors_have_our_form(resources: dict[str, dict[str, Any]]) -> None:
+def test_api_gateways_own_errors_have_our_form(resources: Resources) -> None:
     """problem+json with CORS headers, and a pause where one can come back."""
     responses = resources["RestAPI"]["Properties"]["GatewayResponses"]
     assert {"DEFAULT_4XX", "DEFAULT_5XX", "MISSING_AUTHENTICATION_TOKEN", "THROTTLED"} <= set(
@@ -359,7 +286,7 @@ def test_api_gateways_own_errors_have_our_form(resources: dict[str, dict[str, An
     assert responses["THROTTLED"]["ResponseParameters"]["Headers"]["Retry-After"] == "'5'"
 
 
-def test_every_route_answers_a_preflight(resources: dict[str, dict[str, Any]]) -> None:
+def test_every_route_answers_a_preflight(resources: Resources) -> None:
     """For pages of other hosts, with the headers that our routes read."""
     paths = resources["RestAPI"]["Properties"]["DefinitionBody"]["paths"]
     assert "/me/codes" in paths
@@ -380,7 +307,7 @@ def test_what_ships_is_the_service_and_nothing_else(packaged: Path) -> None:
 
 def test_two_packages_are_the_same(packaged: Path, tmp_path: Path) -> None:
     """What was reviewed is what is deployed."""
-    again = package(tmp_path / "again")
+    again = templates.package(tmp_path / "again")
 
     def digests(folder: Path) -> dict[str, str]:
         return {
@@ -391,7 +318,7 @@ def test_two_packages_are_the_same(packaged: Path, tmp_path: Path) -> None:
     assert digests(again) == digests(packaged)
 
 
-def test_a_file_that_is_too_large_is_told_its_most(resources: dict[str, dict[str, Any]]) -> None:
+def test_a_file_that_is_too_large_is_told_its_most(resources: Resources) -> None:
     """By the gateway as by its copy on one machine, and as the view that takes files has it."""
     responses = resources["RestAPI"]["Properties"]["GatewayResponses"]
     (template,) = responses["REQUEST_TOO_LARGE"]["ResponseTemplates"].values()
@@ -400,7 +327,7 @@ def test_a_file_that_is_too_large_is_told_its_most(resources: dict[str, dict[str
 
 
 def test_files_come_as_they_are_and_answers_go_compressed(
-    resources: dict[str, dict[str, Any]],
+    resources: Resources,
 ) -> None:
     """What the pages and UsersAdmin need of the REST API, beside its routes."""
     body = resources["RestAPI"]["Properties"]["DefinitionBody"]

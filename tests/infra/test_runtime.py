@@ -12,7 +12,7 @@ from websockets.sync.client import connect
 from local.phone import fetch_from, run_phone
 from local.update_client import UpdateClient
 from tests.infra import runtime
-from tests.infra.test_package import package
+from tests.infra.templates import package
 from tests.local.conftest import running
 from tests.local.served import Served
 
