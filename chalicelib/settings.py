@@ -62,6 +62,7 @@ class Settings:
         instance_domain: the domain whose AppWebsocket logins administer all domains, empty: none.
         code_key_secret, vault_key_secret: ARNs; empty: the keys are in `keys_file`.
         issuer, audience: whose ID tokens count, and for whom they must be made.
+        sign_in_url: where the issuer's endpoints are if on another host; pages may call it.
         sip_claim, domain_claim, roles_claim: names of the claims.
         audit_days: how long the audit trail is kept.
         keep_old_token_seconds: how long a security token counts after the next, unless said.
@@ -83,6 +84,7 @@ class Settings:
     keys_file: str = ""
     issuer: str = ""
     audience: str = ""
+    sign_in_url: str = ""
     sip_claim: str = "sip"
     domain_claim: str = "domain"
     roles_claim: str = "roles"
@@ -115,6 +117,7 @@ def read(environment: Mapping[str, str]) -> Settings:
             "keys_file",
             "issuer",
             "audience",
+            "sign_in_url",
             "sip_claim",
             "domain_claim",
             "roles_claim",

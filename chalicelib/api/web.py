@@ -95,7 +95,8 @@ def _version() -> str:
 def _policy() -> str:
     """Allow what the pages do: our own files, calls to us and the issuer, our websocket."""
     used = settings.current()
-    parts = [urlsplit(url) for url in (used.issuer, used.websocket_url) if url]
+    called = (used.issuer, used.sign_in_url, used.websocket_url)
+    parts = [urlsplit(url) for url in called if url]
     others = {f"{part.scheme}://{part.netloc}" for part in parts}
     connect = " ".join(["'self'", *sorted(others)])
     return (

@@ -181,12 +181,18 @@ export function isSignedIn() {
 
 /** Forget the person, here and at the issuer. */
 export async function signOut() {
+  const { client_id } = await configuration();
   const { end_session_endpoint } = await issuer();
   const hint = tokens?.id;
   tokens = null;
   hangUp();
   if (!end_session_endpoint) return location.assign(here);
-  const query = new URLSearchParams({ post_logout_redirect_uri: here, ...(hint ? { id_token_hint: hint } : {}) });
+  const query = new URLSearchParams({
+    client_id,
+    post_logout_redirect_uri: here,
+    logout_uri: here, // as Amazon Cognito calls the same
+    ...(hint ? { id_token_hint: hint } : {}),
+  });
   location.assign(`${end_session_endpoint}?${query}`);
 }
 

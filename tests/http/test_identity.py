@@ -1,6 +1,8 @@
 import base64
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
@@ -11,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from chalicelib import identity, settings
 from chalicelib.core.errors import NotAllowedError, NotSignedInError, StoreUnavailableError
 from local.identity import AUDIENCE
+from tests.conftest import use
 from tests.http.service import ISSUER_URL, Caller, new_issuer
 
 pytestmark = pytest.mark.usefixtures("caller")
@@ -33,6 +36,34 @@ def test_a_good_token_is_a_person(caller: Caller) -> None:
     assert person.roles == {"users-admin", "devices-admin"}
     words = caller.issuer.token("admin", now(), roles="users-admin platform-admin")
     assert identity.check(words, now()).roles == {"users-admin", "platform-admin"}
+
+
+def test_a_token_of_cognito_is_a_person(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its attributes and groups, as the template names them; without a group, without a role."""
+    template = json.loads((Path(__file__).parents[2] / "infra" / "resources.json").read_text())
+    variables = template["Globals"]["Function"]["Environment"]["Variables"]
+    claims = {
+        name.lower(): variables[name]["Fn::If"][1]
+        for name in ("SIP_CLAIM", "DOMAIN_CLAIM", "ROLES_CLAIM")
+    }
+    use(replace(settings.current(), **claims), monkeypatch)
+    told = {
+        "token_use": "id",
+        "cognito:username": "0b1c2d3e-0000-4000-8000-000000000000",
+        "custom:sip": "anna",
+        "custom:domain": "example.com",
+        "sip": "somebody",
+        "domain": "else.example",
+        "roles": ["platform-admin"],
+    }
+    person = identity.check(caller.issuer.token("user1", now(), **told), now())
+    assert (person.sip, person.domain, person.roles) == ("anna", "example.com", frozenset())
+    grouped = {**told, "cognito:groups": ["users-admin", "devices-admin"]}
+    person = identity.check(caller.issuer.token("user1", now(), **grouped), now())
+    assert person.roles == {"users-admin", "devices-admin"}
+    access = caller.issuer.token("user1", now(), **{**grouped, "token_use": "access"})
+    with pytest.raises(NotSignedInError):
+        identity.check(access, now())
 
 
 def test_a_token_tells_when_it_ends(caller: Caller) -> None:

@@ -29,15 +29,19 @@ def test_the_pages_are_one_document_and_files_that_never_change(
     caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The document is asked for anew each time, and names its files by their version."""
-    used = replace(settings.current(), websocket_url="wss://ws.example/api")
+    used = replace(
+        settings.current(),
+        websocket_url="wss://ws.example/api",
+        sign_in_url="https://login.example/x",
+    )
     use(used, monkeypatch)
     page = caller.call("GET", "/")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert page.headers["cache-control"] == "no-cache"
     assert page.headers["content-security-policy"] == (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self' http://127.0.0.1 wss://ws.example; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'"
+        "connect-src 'self' http://127.0.0.1 https://login.example wss://ws.example; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     named = re.findall(r'(?:href|src)="(web/[^"]+)"', page.text)
     assert len(named) >= 3

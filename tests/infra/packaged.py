@@ -48,6 +48,10 @@ class Packaged:
             for made in template["Resources"].values()
             if made["Type"] == "AWS::Serverless::Function"
         }
+        self._parameters: dict[str, str | None] = {
+            **{name: str(one["Default"]) for name, one in template["Parameters"].items()},
+            "AWS::NoValue": None,
+        }
         self._place = place
         self._stack = stack
         self._started: dict[str, runtime.PackagedFunction] = {}
@@ -64,19 +68,30 @@ class Packaged:
 
     def _environment(self, made: Mapping[str, Any]) -> dict[str, str]:
         variables = {**self._common, **made["Environment"]["Variables"]}
-        told = {name: os.environ[name] for name in GIVEN}
-        told |= {name: self._resolved(name, value) for name, value in variables.items()}
+        resolved = {
+            name: self._resolved(name, value)
+            for name, value in variables.items()
+            if name not in GIVEN
+        }
         return {
-            **told,
+            **{name: os.environ[name] for name in GIVEN},
+            **{name: value for name, value in resolved.items() if value is not None},
             "AWS_ACCESS_KEY_ID": "packaged",
             "AWS_SECRET_ACCESS_KEY": "packaged",
             "AWS_ENDPOINT_URL": os.environ["DYNAMODB_ENDPOINT"],
         }
 
-    def _resolved(self, name: str, value: object) -> str:
-        """Write what CloudFormation would write, where it is that of this machine."""
+    def _resolved(self, name: str, value: Any) -> str | None:  # noqa: ANN401 - any part of a template
+        """Write what CloudFormation would write, where it is that of this machine, None: nothing.
+
+        The issuer is a foreign one, and there is no edge: no condition of the template holds.
+        """
+        if isinstance(value, dict) and "Fn::If" in value:
+            value = value["Fn::If"][2]
         if isinstance(value, str):
             return value
+        if value.get("Ref") in self._parameters:
+            return self._parameters[value["Ref"]]
         if name.endswith("_TABLE"):
             return f"{serve.PREFIX}{name.removesuffix('_TABLE').lower()}"
         if name.endswith("_KEY_SECRET"):

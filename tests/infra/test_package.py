@@ -86,6 +86,12 @@ PERMISSIONS: dict[str, Permissions] = {
 }
 """What each function may do beside writing its log; nothing else."""
 
+SIGN_IN = (
+    *("ISSUER", "AUDIENCE", "SIGN_IN_URL"),
+    *("SIP_CLAIM", "DOMAIN_CLAIM", "ROLES_CLAIM"),
+)
+"""What tests/infra/test_sign_in.py looks at."""
+
 SECONDS = dict.fromkeys(PERMISSIONS, 10) | {
     "APIHandler": 29,
     "FollowNotifications": 60,
@@ -132,6 +138,7 @@ def test_each_function_finds_everything_it_uses(resources: Resources, function: 
     rest = {"DEFAULT_PUBLIC_URL": {"Fn::Sub": rest_url}}
     assert variables == {
         **{name: {"Ref": resource} for name, resource in expected.items()},
+        **{name: variables[name] for name in SIGN_IN},
         "WEBSOCKET_URL": {"Fn::Sub": f"wss://{host}/api"},
         "WEBSOCKET_ENDPOINT": {"Fn::Sub": f"https://{host}/api"},
         "LOG_LEVEL": "INFO",
