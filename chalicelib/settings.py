@@ -64,6 +64,8 @@ class Settings:
         issuer, audience: whose ID tokens count, and for whom they must be made.
         sign_in_url: where the issuer's endpoints are if on another host; pages may call it.
         sip_claim, domain_claim, roles_claim: names of the claims.
+        edge_hashes: SHA-256 of each secret that the edge in front may show; none: no edge.
+        is_edge_only: whether requests that did not come through the edge are refused.
         audit_days: how long the audit trail is kept.
         keep_old_token_seconds: how long a security token counts after the next, unless said.
         central_url: a foreign central service to ask for codes, empty: ours issues them.
@@ -88,6 +90,8 @@ class Settings:
     sip_claim: str = "sip"
     domain_claim: str = "domain"
     roles_claim: str = "roles"
+    edge_hashes: tuple[str, ...] = ()
+    is_edge_only: bool = True
     audit_days: int = 365
     keep_old_token_seconds: int = 86_400
     central_url: str = ""
@@ -95,6 +99,11 @@ class Settings:
     log_level: str = "INFO"
     emit_metrics: bool = True
     is_sandbox: bool = False
+
+    @property
+    def demands_edge(self) -> bool:
+        """Whether what did not come through the edge is refused."""
+        return bool(self.edge_hashes) and self.is_edge_only
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -141,6 +150,8 @@ def read(environment: Mapping[str, str]) -> Settings:
         limits={name: _limit(environment, limit) for name, limit in plain.limits.items()},
         emit_metrics=environment.get("EMIT_METRICS", "true") == "true",
         is_sandbox=environment.get("SANDBOX", "false") == "true",
+        edge_hashes=tuple(environment.get("EDGE_HASHES", "").split()),
+        is_edge_only=environment.get("EDGE_ONLY", "true") == "true",
         audit_days=int(environment.get("AUDIT_DAYS", plain.audit_days)),
         keep_old_token_seconds=int(
             environment.get("KEEP_OLD_TOKEN_SECONDS", plain.keep_old_token_seconds)

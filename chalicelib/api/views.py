@@ -20,12 +20,13 @@ from chalice.app import Blueprint, Request, Response
 
 from chalicelib import documents, observability, settings
 from chalicelib.api import problems
-from chalicelib.core import scripts
+from chalicelib.core import edge, scripts
 from chalicelib.core.errors import (
     DialtoneError,
     Fault,
     InvalidRequestError,
     LimitReachedError,
+    NotAllowedError,
     NotSignedInError,
     RequestTooLargeError,
     StoreUnavailableError,
@@ -67,9 +68,20 @@ class Call:
     now: datetime
 
     @cached_property
+    def arrival(self) -> edge.Arrival:
+        """How the request came: through the edge, or straight to API Gateway."""
+        headers = self.request.headers
+        return edge.arrival(
+            headers,
+            str(self.request.context.get("identity", {}).get("sourceIp", "")),
+            str(headers.get("x-forwarded-proto", "https")),
+            settings.current().edge_hashes,
+        )
+
+    @cached_property
     def source(self) -> str:
         """Who is calling, for limits: see rate_limits.source_of."""
-        return source_of(str(self.request.context.get("identity", {}).get("sourceIp", "")))
+        return source_of(self.arrival.address)
 
     @cached_property
     def base_url(self) -> str:
@@ -81,8 +93,7 @@ class Call:
     @cached_property
     def came_in_clear(self) -> bool:
         """Tell whether the request came over plain HTTP although we have a secure URL."""
-        scheme = str(self.request.headers.get("x-forwarded-proto", "https"))
-        return scheme == "http" and self.base_url.startswith("https:")
+        return self.arrival.scheme == "http" and self.base_url.startswith("https:")
 
     @cached_property
     def query(self) -> Mapping[str, str]:
@@ -279,9 +290,11 @@ class Views(Blueprint):
                 started = time.perf_counter()
                 try:
                     _check_size(request, max_body_bytes)
+                    call = Call(request, now)
+                    _check_way(call)
                     # Chalice hands path parameters on as they were sent, encoded
                     named = {name: unquote(value) for name, value in parameters.items()}
-                    answer = view(Call(request, now), **named)
+                    answer = view(call, **named)
                 except DialtoneError as error:
                     answer = answer_error(error)
                 except Exception as error:  # noqa: BLE001 - the last line: logged, and a fixed text
@@ -368,6 +381,8 @@ def _script_of(error: Exception) -> Response:
         return script(scripts.comment("too many attempts, come back later"))
     if isinstance(error, StoreUnavailableError):
         return script(scripts.comment("not available for a moment, come back later"))
+    if isinstance(error, NotAllowedError):
+        return script(scripts.comment("not at this address"))
     if isinstance(error, InvalidRequestError):
         return script(scripts.comment("not understood: " + "; ".join(_texts(error))))
     return script(scripts.comment("something went wrong on our side, come back later"))
@@ -383,6 +398,11 @@ def _check_size(request: Request, max_body_bytes: int) -> None:
         raise RequestTooLargeError(Fault("query", f"at most {MAX_QUERY_LENGTH} characters"))
     if len(request.raw_body) > max_body_bytes:
         raise RequestTooLargeError(Fault("body", f"at most {max_body_bytes} bytes"))
+
+
+def _check_way(call: Call) -> None:
+    if settings.current().demands_edge and not call.arrival.came_by_edge:
+        raise NotAllowedError("past the edge")
 
 
 def _log(request: Request, answer: Response, seconds: float) -> None:

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 from chalice.app import Response, WebsocketEvent
 
-from chalicelib import observability, sending
+from chalicelib import observability, sending, settings
+from chalicelib.core import edge
 from chalicelib.core.errors import (
     DialtoneError,
     Fault,
@@ -51,10 +52,11 @@ OF_INSTANCES: Mapping[str, Answer] = {
 
 def opened(event: WebsocketEvent) -> Response:
     """Take note of a connection; without a note of it, it is refused."""
-    context = event.to_dict()["requestContext"]
-    source = source_of(str(context.get("identity", {}).get("sourceIp", "")))
+    came = _arrival(event)
+    if settings.current().demands_edge and not came.came_by_edge:
+        return Response("", status_code=403)
     try:
-        logins.open_connection(event.connection_id, source, now())
+        logins.open_connection(event.connection_id, source_of(came.address), now())
     except StoreUnavailableError as error:
         observability.logger().warning("connection refused", extra={"why": error.what})
         return Response("", status_code=503)
@@ -92,6 +94,14 @@ def closed(event: WebsocketEvent) -> Response:
 def now() -> datetime:
     """Tell the server's clock."""
     return datetime.now(UTC)
+
+
+def _arrival(event: WebsocketEvent) -> edge.Arrival:
+    """Tell how a connection was opened; its headers are in this event and in no later one."""
+    whole = event.to_dict()
+    headers = {name.lower(): str(value) for name, value in (whole.get("headers") or {}).items()}
+    address = str(whole["requestContext"].get("identity", {}).get("sourceIp", ""))
+    return edge.arrival(headers, address, "https", settings.current().edge_hashes)
 
 
 def _answer(message: frames.Message, known: Connection) -> None:

@@ -100,7 +100,7 @@ def test_a_phone_always_gets_something_it_can_live_with(
 def test_a_phone_that_comes_in_clear_is_moved_to_https(
     caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The local gateway tells the scheme as API Gateway and the edge do."""
+    """The local gateway tells the scheme as API Gateway does; tests/http/test_edge.py: the edge."""
     from chalicelib.api.views import Call
 
     monkeypatch.setattr(Call, "came_in_clear", True)
