@@ -86,11 +86,11 @@ PERMISSIONS: dict[str, Permissions] = {
 }
 """What each function may do beside writing its log; nothing else."""
 
-SIGN_IN = (
-    *("ISSUER", "AUDIENCE", "SIGN_IN_URL"),
-    *("SIP_CLAIM", "DOMAIN_CLAIM", "ROLES_CLAIM"),
+ELSEWHERE = (
+    *("ISSUER", "AUDIENCE", "SIGN_IN_URL", "SIP_CLAIM", "DOMAIN_CLAIM", "ROLES_CLAIM"),
+    *("PUBLIC_URL", "WEBSOCKET_URL", "EDGE_HASHES", "EDGE_ONLY"),
 )
-"""What tests/infra/test_sign_in.py looks at."""
+"""What tests/infra/test_sign_in.py and test_edge.py look at."""
 
 SECONDS = dict.fromkeys(PERMISSIONS, 10) | {
     "APIHandler": 29,
@@ -138,8 +138,7 @@ def test_each_function_finds_everything_it_uses(resources: Resources, function: 
     rest = {"DEFAULT_PUBLIC_URL": {"Fn::Sub": rest_url}}
     assert variables == {
         **{name: {"Ref": resource} for name, resource in expected.items()},
-        **{name: variables[name] for name in SIGN_IN},
-        "WEBSOCKET_URL": {"Fn::Sub": f"wss://{host}/api"},
+        **{name: variables[name] for name in ELSEWHERE},
         "WEBSOCKET_ENDPOINT": {"Fn::Sub": f"https://{host}/api"},
         "LOG_LEVEL": "INFO",
         **(rest if function == "WebsocketMessage" else {}),
