@@ -9,7 +9,7 @@ BIN := .venv/bin
 export AWS_DEFAULT_REGION ?= eu-central-1
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve phone app-client test test-engine check bench package pictures audit lock format
+.PHONY: help run serve phone app-client test test-engine check bench package deploy deploy-edge pictures audit lock format
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,12 @@ bench: .venv/.dev .engine/DynamoDBLocal.jar ## measure cold starts and handlers 
 package: .venv/.dev ## what CloudFormation deploys, in build/ (STAGE=dev or prod)
 	rm -rf build
 	$(BIN)/chalice package --stage $(STAGE) --merge-template infra/resources.json build
+
+deploy: package ## show what would change in AWS, change it after a yes (STAGE= BUCKET= PARAMETERS="A=b" YES=1)
+	@BUCKET="$(BUCKET)" YES="$(YES)" infra/deploy.sh dialtone-$(STAGE) build/sam.json $(PARAMETERS)
+
+deploy-edge: ## the same for the edge of a stage, in us-east-1 (STAGE= PARAMETERS="A=b" YES=1)
+	@AWS_REGION=us-east-1 YES="$(YES)" infra/deploy.sh dialtone-$(STAGE)-edge infra/edge.json $(PARAMETERS)
 
 pictures: .venv/.dev ## take pictures of every page for docs/ (needs chromium)
 	$(BIN)/python -m tests.browser.pictures
