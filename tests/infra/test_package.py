@@ -4,7 +4,7 @@ import hashlib
 import json
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -339,3 +339,53 @@ def test_files_come_as_they_are_and_answers_go_compressed(
     body = resources["RestAPI"]["Properties"]["DefinitionBody"]
     assert body["x-amazon-apigateway-binary-media-types"] == ["application/octet-stream"]
     assert resources["RestAPI"]["Properties"]["MinimumCompressionSize"] == 1024
+
+
+def test_tables_forget_what_ends_and_nothing_else(resources: Resources) -> None:
+    """As docs/data-model.md has it; and what is deleted by mistake can be had back."""
+    items = (templates.ROOT / "docs" / "data-model.md").read_text().split("\n## ")[1]
+    rows = [line.split(" | ", 1) for line in items.splitlines() if line.startswith("| ")]
+    ending = {name.strip("| ") for name, told in rows if "purge_at" in told}
+    assert {"codes", "limits", "idempotency"} <= ending < set(settings.TABLES)
+    found = of_type(resources, "AWS::DynamoDB::Table")
+    assert set(found) == {f"{concept.title()}Table" for concept in settings.TABLES}
+    for concept in settings.TABLES:
+        table = found[f"{concept.title()}Table"]
+        properties = table["Properties"]
+        lives = {"AttributeName": "purge_at", "Enabled": True} if concept in ending else None
+        assert properties.get("TimeToLiveSpecification") == lives, concept
+        assert properties["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
+        assert properties["DeletionProtectionEnabled"] is True
+        assert properties["SSESpecification"] == {"SSEEnabled": True}
+        assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
+
+
+def statements(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - any part of a template
+    """Find every statement of every policy."""
+    if isinstance(value, dict):
+        if "Effect" in value:
+            yield value
+        for inner in value.values():
+            yield from statements(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from statements(inner)
+
+
+def test_no_policy_is_about_everything(resources: Resources) -> None:
+    """Wherever it stands; a key's own policy alone says `*`, and means the key."""
+    written_down = [
+        json.loads(path.read_text())["Resources"]
+        for path in (templates.ROOT / "infra").glob("*.json")
+        if path.name != "resources.json"
+    ]
+    assert len(written_down) == 2
+    count = 0
+    for part in [resources, *written_down]:
+        for name, made in part.items():
+            for statement in statements(made):
+                count += 1
+                named = statement.get("Resource", [])
+                everything = "*" in (named if isinstance(named, list) else [named])
+                assert everything is (made["Type"] == "AWS::KMS::Key"), name
+    assert count > 20
