@@ -1,4 +1,4 @@
-"""What stops whoever calls too often, before a function is started."""
+"""What stops whoever calls too often, before a function is started; there is no way round it."""
 
 import re
 
@@ -60,3 +60,9 @@ def test_the_wall_stands_before_the_stage(resources: Resources) -> None:
     assert joined["DependsOn"] == "RestAPIapiStage"
     assert joined["Properties"]["WebACLArn"] == {"Fn::GetAtt": ["PhonesWall", "Arn"]}
     assert joined["Condition"] == resources["PhonesWall"]["Condition"] == "IsServedDirectly"
+
+
+def test_there_is_one_stage(resources: Resources) -> None:
+    """SAM would make another one beside it, without throttles, log and wall, but for this."""
+    assert resources["RestAPI"]["Properties"]["OpenApiVersion"] == "2.0"
+    assert resources["RestAPI"]["Properties"]["DefinitionBody"]["swagger"] == "2.0"
