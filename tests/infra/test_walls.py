@@ -42,6 +42,10 @@ def test_whoever_is_stopped_gets_what_a_phone_can_live_with(resources: Resources
     body = wall["Properties"]["CustomResponseBodies"][answer["CustomResponseBodyKey"]]
     assert body["ContentType"] == "TEXT_PLAIN"
     assert body["Content"] == scripts.comment("too many requests, come back later")
+    # if API Gateway puts its own words for it, they say the same
+    own = resources["RestAPI"]["Properties"]["GatewayResponses"]["WAF_FILTERED"]
+    assert own["StatusCode"] == "429"
+    assert own["ResponseParameters"]["Headers"]["Retry-After"] == "'300'"
 
 
 def test_the_wall_writes_nothing_down(resources: Resources) -> None:
