@@ -62,8 +62,12 @@ deploy-edge: ## the same for the edge of a stage, in us-east-1 (STAGE= PARAMETER
 pictures: .venv/.dev ## take pictures of every page for docs/ (needs chromium)
 	$(BIN)/python -m tests.browser.pictures
 
-audit: .venv/.dev ## look up the locked requirements in the database of known vulnerabilities
+# B104 and B310 are ruff's S104 and S310, which hold each place with its reason
+audit: .venv/.dev ## known vulnerabilities, careless code, and the licences of what ships
 	$(BIN)/pip-audit --require-hashes -r requirements-local.txt
+	$(BIN)/bandit -q -r -ll -s B104,B310 app.py chalicelib local
+	$(BIN)/pip-licenses --order=license --partial-match --allow-only="Apache;BSD;MIT;PSF" \
+		-p $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements.txt)
 
 format: .venv/.dev ## format the code
 	$(BIN)/ruff format .
