@@ -71,5 +71,8 @@ def follow_notifications(event: DynamoDBEvent) -> dict[str, Any]:
 
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="every_minute")
 def every_minute(event: object) -> None:  # noqa: ARG001 - Chalice's signature
-    """Tell what could not be told before."""
+    """Tell what could not be told before, and how likely it is that a code is guessed."""
+    from chalicelib.roles import guesses  # a phone's cold start does without it
+
     push.remind()
+    guesses.measure_risk()

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from chalicelib import settings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aws_lambda_powertools import Logger
 
 NAMESPACE = "Dialtone"
@@ -97,10 +99,19 @@ def count(metric: str, times: int = 1, /, **dimensions: str) -> None:
         times: how many events.
         dimensions: a few values each, never a name, an address or an id.
     """
+    _write(metric, times, dimensions)
+
+
+def measure(metric: str, value: float, /) -> None:
+    """Write how large something is at this moment, as an embedded metric."""
+    _write(metric, value, {})
+
+
+def _write(metric: str, value: float, dimensions: "Mapping[str, str]") -> None:
     if not settings.current().emit_metrics:
         return
     from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
-    with single_metric(metric, MetricUnit.Count, times, namespace=NAMESPACE) as written:
-        for name, value in dimensions.items():
-            written.add_dimension(name, value)
+    with single_metric(metric, MetricUnit.Count, value, namespace=NAMESPACE) as written:
+        for name, said in dimensions.items():
+            written.add_dimension(name, said)

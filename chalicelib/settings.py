@@ -71,6 +71,7 @@ class Settings:
         central_url: a foreign central service to ask for codes, empty: ours issues them.
         central_key_secret: ARN of its key for us; empty: it is in `keys_file`.
         emit_metrics: whether to print embedded metrics, for CloudWatch to read.
+        guess_sources: how many addresses the risk of guessing is told for.
         is_sandbox: whether pages offer a phone to try the service with.
     """
 
@@ -98,6 +99,7 @@ class Settings:
     central_key_secret: str = ""
     log_level: str = "INFO"
     emit_metrics: bool = True
+    guess_sources: int = 10
     is_sandbox: bool = False
 
     @property
@@ -149,6 +151,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         },
         limits={name: _limit(environment, limit) for name, limit in plain.limits.items()},
         emit_metrics=environment.get("EMIT_METRICS", "true") == "true",
+        guess_sources=int(environment.get("GUESS_SOURCES", plain.guess_sources)),
         is_sandbox=environment.get("SANDBOX", "false") == "true",
         edge_hashes=tuple(environment.get("EDGE_HASHES", "").split()),
         is_edge_only=environment.get("EDGE_ONLY", "true") == "true",

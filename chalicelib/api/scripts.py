@@ -10,9 +10,10 @@ from chalicelib.core import scripts
 from chalicelib.loading import on_use
 
 if TYPE_CHECKING:
-    from chalicelib.roles import installations
+    from chalicelib.roles import guesses, installations
 else:
     # what only people's requests need must not make a phone's cold start wait
+    guesses = on_use("chalicelib.roles.guesses")
     installations = on_use("chalicelib.roles.installations")
 
 views = Views(__name__)
@@ -30,6 +31,13 @@ def v12_clean_up(call: Call) -> Response:
     """Hand out the lines that a V12 update server must send to a V13 phone."""
     call.asking.demand_admin()
     return script(scripts.v12_clean_up())
+
+
+@views.route("/guess-risk", methods=["GET"])
+def show_guess_risk(call: Call) -> Response:
+    """Tell how likely it is that guessing finds a code."""
+    risk = guesses.show_risk(call.asking)
+    return document({"open_codes": risk.open_codes, "sources": risk.sources, "chance": risk.chance})
 
 
 @views.route("/installations", methods=["GET"])

@@ -3,11 +3,15 @@
 It must not store anything: storage/limits.py keeps the one timestamp that a bucket needs.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv6Address, ip_address, ip_network
 
+from chalicelib.core.codes import DIGIT_COUNT
+
 IPV6_SITE_PREFIX = 56
+_DAY_MS = 86_400_000
 
 
 class LimitName(StrEnum):
@@ -68,6 +72,17 @@ def decide(now_ms: int, limit: Limit, stored_ms: int | None) -> Decision:
     if excess_ms > 0:
         return Decision(is_allowed=False, stored_ms=stored_ms or 0, retry_after_ms=excess_ms)
     return Decision(is_allowed=True, stored_ms=arrival_ms, retry_after_ms=0)
+
+
+def guess_risk(open_codes: int, sources: int, limit: Limit) -> float:
+    """Tell the chance that guessing finds an open code within a day.
+
+    Args:
+        open_codes: how many there are; any of them is a hit.
+        sources: how many guess, each as often as the limit lets it.
+    """
+    attempts = sources * (limit.burst + _DAY_MS // limit.interval_ms)
+    return -math.expm1(attempts * math.log1p(-open_codes / 10**DIGIT_COUNT))
 
 
 def source_of(address: str) -> str:

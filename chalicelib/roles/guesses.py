@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from chalicelib import observability, settings
 from chalicelib.core.codes import (
@@ -27,9 +27,12 @@ from chalicelib.core.errors import (
     Refusal,
     StoreUnavailableError,
 )
-from chalicelib.core.rate_limits import Limit, LimitName
-from chalicelib.storage import audit, devices, limits, redemptions, vault
+from chalicelib.core.rate_limits import Limit, LimitName, guess_risk
+from chalicelib.storage import audit, codes, devices, limits, redemptions, vault
 from chalicelib.storage.connection import Refused
+
+if TYPE_CHECKING:
+    from chalicelib.roles.asking import Asking
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,22 @@ class Guess:
     entry: Entry
     hw_id: str
     source: str
+
+
+@dataclass(frozen=True)
+class Risk:
+    """How likely it is that guessing finds a code.
+
+    Args:
+        open_codes: how many there are at most: the store's own count of all codes, which is some
+            hours old and knows those that have ended, too.
+        sources: from how many addresses somebody would guess.
+        chance: within a day, 0 to 1.
+    """
+
+    open_codes: int
+    sources: int
+    chance: float
 
 
 @dataclass
@@ -156,3 +175,30 @@ def refuse(found: Found, guess: Guess, why: Refusal, now: datetime) -> NoReturn:
     if why in {Refusal.DEVICE_OF_ANOTHER_USER, Refusal.DEVICE_OF_ANOTHER_DOMAIN}:
         raise DeviceElsewhereError(why)
     raise CodeNotRedeemableError(why)
+
+
+def show_risk(asking: "Asking") -> Risk:
+    """Show how likely it is that guessing finds a code.
+
+    Raises:
+        NotAllowedError: this person does not administer the platform.
+        StoreUnavailableError: throttled or unreachable.
+    """
+    asking.demand_platform_admin()
+    return _risk()
+
+
+def measure_risk() -> None:
+    """Let whoever watches over the service know how likely it is that guessing finds a code.
+
+    Raises:
+        StoreUnavailableError: throttled or unreachable.
+    """
+    observability.measure("GuessRisk", _risk().chance)
+
+
+def _risk() -> Risk:
+    used = settings.current()
+    count = codes.count_roughly()
+    chance = guess_risk(count, used.guess_sources, used.limits[LimitName.GUESSES])
+    return Risk(count, used.guess_sources, chance)

@@ -1,7 +1,7 @@
 // What the platform's administrators set up: domains, foreign installations, and which phones were seen.
 // It must not show an installation's key a second time: the service does not know it any more.
 
-import { ask, h, hwIdOf, moment, t } from "./dom.js";
+import { ask, h, hwIdOf, locale, moment, t } from "./dom.js";
 import { call } from "./client.js";
 import { Listing, attempt, copied, doing, done, field, form, input, make, whenBack } from "./devices_forms.js";
 
@@ -11,7 +11,8 @@ const LIMIT = 50;
 export async function show(place, site) {
   const sections = [domains(site), installations(), sightings()];
   place.append(...sections.flatMap(({ elements }) => elements));
-  await Promise.all(sections.map(({ listing }) => listing.begin()));
+  const [risk] = await Promise.all([call("GET", "/guess-risk"), ...sections.map(({ listing }) => listing.begin())]);
+  place.append(h("h3", {}, t("platform.risk")), h("p", {}, riskOf(risk)));
   return whenBack(() => sections.forEach(({ listing, problems }) => attempt(problems, () => listing.read())));
 }
 
@@ -83,6 +84,11 @@ function sightings() {
   day.addEventListener("change", () => attempt(problems, () => listing.begin()));
   const asked = h("div", { class: "row" }, field("day", t("platform.day"), day));
   return { elements: [h("h3", {}, t("platform.sightings")), asked, problems, listed], listing, problems };
+}
+
+function riskOf({ open_codes: count, sources, chance }) {
+  const percent = new Intl.NumberFormat(locale, { style: "percent", maximumSignificantDigits: 2 }).format(chance);
+  return t("platform.risk-is", { count, sources, percent });
 }
 
 function deleting(problems, listing, name, path, words) {

@@ -542,6 +542,8 @@ export default {
   "audit.who": "Wer",
   "audit.subject": "Worum es ging",
   "audit.source": "Von wo",
+  "platform.risk": "Erraten von Codes",
+  "platform.risk-is": "Höchstens {count} Codes sind offen. Wer von {sources} Adressen aus rät, so schnell es geht, findet binnen eines Tages mit einer Wahrscheinlichkeit von {percent} einen davon.",
   "platform.domains": "Domänen",
   "platform.new-domain": "Name der neuen Domäne",
   "platform.new-domain-hint": "Etwa example.com",

@@ -542,6 +542,8 @@ export default {
   "audit.who": "Who",
   "audit.subject": "What it was about",
   "audit.source": "From where",
+  "platform.risk": "Guessing",
+  "platform.risk-is": "At most {count} codes are open. Whoever guesses from {sources} addresses, as fast as they are let, finds one within a day with a chance of {percent}.",
   "platform.domains": "Domains",
   "platform.new-domain": "Name of the new domain",
   "platform.new-domain-hint": "Such as example.com",

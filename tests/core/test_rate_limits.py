@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.rate_limits import Limit, LimitName, decide, source_of
+from chalicelib.core.rate_limits import Limit, LimitName, decide, guess_risk, source_of
 
 LIMIT = Limit(LimitName.GUESSES, burst=10, interval_ms=60_000)
 LIMITS = st.builds(
@@ -167,3 +167,20 @@ def test_the_names_of_limits_are_the_keys_of_their_buckets() -> None:
         "domain_logins",
         "messages",
     ]
+
+
+def test_the_risk_of_guessing_is_that_of_all_attempts_together() -> None:
+    """One address makes 10 + 1440 attempts a day, each at as many of 10^12 as are open."""
+    assert guess_risk(0, 10, LIMIT) == 0
+    assert guess_risk(20_000, 1, LIMIT) == pytest.approx(1450 * 20_000 / 1e12, rel=1e-4)
+    assert guess_risk(10**9, 10_000, LIMIT) == pytest.approx(1, abs=1e-6)
+
+
+@given(st.integers(0, 10**9), st.integers(1, 10_000), LIMITS)
+def test_the_risk_grows_with_what_is_open_and_with_who_guesses(
+    count: int, sources: int, limit: Limit
+) -> None:
+    """And is a chance at any time."""
+    risk = guess_risk(count, sources, limit)
+    assert 0 <= risk <= guess_risk(count + 1, sources, limit) <= 1
+    assert risk <= guess_risk(count, sources + 1, limit)

@@ -95,7 +95,7 @@ def test_every_metric_is_described() -> None:
     counted = {
         name
         for source in SOURCES.values()
-        for name in re.findall(r"observability\.count\(\s*\"(\w+)\"", source)
+        for name in re.findall(r"observability\.(?:count|measure)\(\s*\"(\w+)\"", source)
     }
     metrics = text("operations.md").split("## Metrics")[1].split("\n## ")[0]
     assert counted == set(re.findall(r"^\| `(\w+)` \|", metrics, re.MULTILINE))

@@ -129,6 +129,13 @@ def test_both_languages_have_the_same_texts() -> None:
         assert {*places.findall(text)} == {*places.findall(GERMAN[key])}, key
 
 
+def test_every_text_that_a_page_asks_for_is_there() -> None:
+    """In English, and so in German as well."""
+    for path in WEB.glob("*.js"):
+        asked = set(re.findall(r"\bt\(\"([^\"]+)\"", path.read_text(encoding="utf-8")))
+        assert sorted(asked - ENGLISH.keys()) == [], path.name
+
+
 def test_no_text_is_left_over() -> None:
     """Each is named by a page, whole or by its kind."""
     scripts = "".join(

@@ -81,7 +81,7 @@ class Route:
             self.method in {"POST", "DELETE"}
         )
         first = self.template.split("/")[1]
-        return makes_or_deletes or first in {"installations", "sightings"}
+        return makes_or_deletes or first in {"installations", "sightings", "guess-risk"}
 
     @property
     def is_for_users_admins(self) -> bool:

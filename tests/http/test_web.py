@@ -1,12 +1,10 @@
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from chalicelib import settings
-from chalicelib.api import web as web_views
 from tests.conftest import use
 from tests.http.service import Caller
 from tests.http.test_problems import assert_problem
@@ -53,26 +51,6 @@ def test_the_pages_are_one_document_and_files_that_never_change(
     version = named[0].split("/")[1]
     for wrong in (f"/web/{version}/nothing.js", "/web/0/app.js", f"/web/{version}/index.html"):
         assert_problem(caller.call("GET", wrong), 404, "not-found")
-
-
-def test_every_text_is_there_in_every_language() -> None:
-    """And every one that a module asks for."""
-    web = Path(web_views.__file__).parent.parent / "web"
-    spoken = {
-        language: dict(
-            re.findall(
-                r'^  "([^"]+)": "(.*)",$', (web / f"texts.{language}.js").read_text(), re.MULTILINE
-            )
-        )
-        for language in ("en", "de")
-    }
-    assert spoken["en"].keys() == spoken["de"].keys()
-    for name in spoken["en"]:
-        filled = [set(re.findall(r"\{(\w+)\}", texts[name])) for texts in spoken.values()]
-        assert filled[0] == filled[1], name
-    for module in web.glob("*.js"):
-        asked = set(re.findall(r'\bt\("([^"]+)"', module.read_text()))
-        assert sorted(asked - spoken["en"].keys()) == [], module.name
 
 
 def test_our_own_url_is_a_setting_or_api_gateways(

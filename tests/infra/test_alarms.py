@@ -12,9 +12,6 @@ from tests.infra.templates import ROOT, Resources, of_type, references
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("package")]
 
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
-TO_BE_COUNTED = {"GuessRisk"}
-"""Named already, so that whoever begins to count it has its alarm."""
-
 MAX_METRICS = 10
 """An alarm of CloudWatch adds up no more."""
 
@@ -27,12 +24,11 @@ def section(title: str) -> str:
 def counted() -> set[str]:
     """Find what the code counts, and what the template counts in its logs."""
     sources = (path.read_text() for path in Path(ROOT / "chalicelib").rglob("*.py"))
-    found = {
+    return {
         name
         for source in sources
         for name in re.findall(r"observability\.\w+\(\s*\"([A-Z]\w+)\"", source)
     }
-    return found | TO_BE_COUNTED
 
 
 def from_logs(resources: Resources) -> set[str]:
@@ -78,7 +74,7 @@ def test_what_alarms_watch_is_counted_and_described(resources: Resources) -> Non
         for namespace, metric, dimensions in alarmed(alarm["Properties"]):
             if namespace != "Dialtone":
                 assert namespace in {"AWS/Lambda", "AWS/SQS", "AWS/DynamoDB"}, name
-            elif metric in from_logs(resources) | TO_BE_COUNTED:
+            elif metric in from_logs(resources):
                 assert (metric in OPERATIONS, dimensions) == (True, ()), name
             else:
                 assert metric in known, name
@@ -106,7 +102,7 @@ def test_what_the_dashboard_shows_is_counted_and_described(resources: Resources)
                 continue
             named.add(metric)
             assert metric in known
-            if metric not in from_logs(resources) | TO_BE_COUNTED:
+            if metric not in from_logs(resources):
                 assert dimension_of(metric) == dimension
     journeys = {"CodeIssued", "PhoneRouted", "CodeRedeemed", "PhoneTold", "RolloutMade"}
     assert journeys <= named

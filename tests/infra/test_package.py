@@ -62,6 +62,7 @@ PERMISSIONS: dict[str, Permissions] = {
         *on_tables(WRITE, *(concept for concept in settings.TABLES if concept != "connections")),
         *on_indexes("devices/by-domain", "devices/by-state", "sightings/by-day"),
         *on_indexes("registrations/by-change", "registrations/by-state"),
+        *on_tables(("DescribeTable",), "codes"),
         *KEYS,
     },
     "WebsocketConnect": {
@@ -82,7 +83,7 @@ PERMISSIONS: dict[str, Permissions] = {
         *STREAM,
         ("sqs:SendMessage", "NotificationsFailureQueue.Arn"),
     },
-    "EveryMinute": TELL,
+    "EveryMinute": {*TELL, *on_tables(("DescribeTable",), "codes")},
 }
 """What each function may do beside writing its log; nothing else."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib.core.errors import NotAllowedError
-from chalicelib.roles import assignments, domains, installations, provisioning, updates
+from chalicelib.roles import assignments, domains, guesses, installations, provisioning, updates
 from chalicelib.roles.asking import Asking
 from chalicelib.storage import domains as domain_table
 from tests import world
@@ -81,6 +81,7 @@ OF_THE_PLATFORM: dict[str, Act] = {
     "domains.create": lambda who, _: domains.create(who, "made.example", {}),
     "domains.delete": lambda who, _: domains.delete(who, "made.example"),
     "domains.change": lambda who, at: domains.change(who, at, {"granted_domains": []}),
+    "guesses.show_risk": lambda who, _: guesses.show_risk(who),
     "installations.create": lambda who, _: installations.create(who, "Foreign Ltd"),
     "installations.list_all": lambda who, _: installations.list_all(who, 10, None),
     "installations.delete": lambda who, _: installations.delete(
@@ -120,7 +121,7 @@ def test_every_function_that_somebody_asks_for_is_tried_here() -> None:
     known = {*IN_A_DOMAIN, *OF_THE_PLATFORM, *OF_ANY_ADMINISTRATOR}
     found = {
         f"{module.__name__.rpartition('.')[2]}.{name}"
-        for module in (assignments, domains, installations, provisioning, updates)
+        for module in (assignments, domains, guesses, installations, provisioning, updates)
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if function.__module__ == module.__name__
         and not name.startswith("_")

@@ -1,0 +1,42 @@
+"""How likely it is that somebody guesses a code, as administrators and operators read it."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+import app
+from chalicelib import observability, settings
+from chalicelib.roles import guesses
+from tests import world
+from tests.conftest import use
+
+pytestmark = pytest.mark.usefixtures("table_names")
+
+
+def test_the_risk_counts_the_codes_that_are_stored() -> None:
+    """At the limit that is set, from as many addresses as are set."""
+    world.seed()
+    none = guesses.show_risk(world.platform())
+    assert (none.open_codes, none.chance) == (0, 0)
+    for _ in range(3):
+        world.issue()
+    some = guesses.show_risk(world.platform())
+    assert (some.open_codes, some.sources) == (3, 10)
+    assert some.chance == pytest.approx(3 * 10 * 1450 / 1e12, rel=1e-3)
+
+
+def test_the_risk_is_measured_every_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a metric without a dimension."""
+    world.seed()
+    world.issue()
+    use(replace(settings.current(), emit_metrics=True), monkeypatch)
+    observability.forget()
+    event = {"id": "1", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
+    event |= {"account": "0", "time": "", "region": "", "resources": [], "version": "0"}
+    app.every_minute(event, None)
+    written = json.loads(capsys.readouterr().out)
+    assert written["GuessRisk"] == [pytest.approx(10 * 1450 / 1e12, rel=1e-3)]
+    assert written["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [[]]
