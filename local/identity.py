@@ -35,7 +35,8 @@ PAGE = """\
 <title>Sign in: demo people</title>
 <link rel="icon" href="data:,">
 <style>
-body {{ font: 1rem/1.6 system-ui, sans-serif; max-width: 34rem; margin: 2rem auto }}
+body {{ font: 1rem/1.6 system-ui, sans-serif; max-width: 34rem; margin: 2rem auto;
+  padding: 0 1rem }}
 ul {{ list-style: none; padding: 0 }}
 a {{ display: block; padding: .5rem }}
 </style>
