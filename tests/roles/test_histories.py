@@ -49,7 +49,7 @@ from tests.conftest import NOW
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("table_names")]
 
 PARTS = 4
-EXAMPLES = {True: 250, False: 12}
+EXAMPLES = {True: 250, False: 3}
 """Of each part, on AWS's own engine and on moto, which copies tables with every transaction."""
 
 STEPS = 15

@@ -510,3 +510,11 @@ def test_rollouts_and_entries_end_when_they_say() -> None:
     assert rollout.ends_at == NOW + timedelta(days=90)
     assert rollout.purge_at == world.entry(rollout, "user1").purge_at == NOW + timedelta(days=180)
     assert replace(rollout, created_at=NOW + timedelta(days=1)).ends_at > rollout.ends_at
+
+
+def test_a_state_is_listed_page_by_page() -> None:
+    """Each entry once, also where the states are told apart by the end of their codes."""
+    sips = world.staff(5)
+    rollout = world.make_rollout(sips)
+    assert sorted(shown(rollout, PENDING)) == sips
+    assert sorted(shown(rollout, EXPIRED, WEEK)) == sips

@@ -129,6 +129,15 @@ def test_codes_under_an_older_key_are_found_and_not_drawn_again(
     assert world.redeem("555566667777", "0090330000ab", "203.0.113.4").device.user == "user2"
 
 
+def test_what_is_no_handle_names_no_code() -> None:
+    """Whatever its length; nothing is looked up for it."""
+    with world.calls() as made:
+        for handle in ("", "short", "x" * 1_000):
+            with pytest.raises(NotFoundError):
+                users.find_code(world.person(), handle)
+    assert made == []
+
+
 def test_a_code_is_revoked_once_and_for_all() -> None:
     """Twice is no fault; a redeemed one cannot be; somebody else's is not there."""
     issued = world.issue()
