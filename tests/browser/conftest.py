@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from tests.local.conftest import running
 from tests.local.served import Served
 
-SOON_MS = 20_000
+SOON_MS = 60_000
 expect.set_options(timeout=SOON_MS)
 
 
