@@ -84,6 +84,7 @@ async function route() {
   shown = page ? name : null;
   await links();
   const isOpen = page?.isOpen && (await configuration()).is_sandbox;
+  if (mine !== turn) return;
   if (!page || !(isOpen || maySee(name))) {
     if (page && !me && !isOpen) return start(t("sign-in-first"));
     if (page) return start(t("not-for-you"));

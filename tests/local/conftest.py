@@ -5,10 +5,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
@@ -31,27 +32,34 @@ def running(given: Mapping[str, str], command: Sequence[str] = ("local.run",)) -
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = subprocess.Popen(  # noqa: S603 - our own command
-        [sys.executable, "-m", *command],
-        env={**os.environ, "PORT": str(port), **given},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    made = Served(port)
-    for _ in range(_START_SECONDS * 10):
-        try:
-            made.ask("GET", "/api/health")
-            break
-        except ConnectionRefusedError:
-            assert process.poll() is None, process.communicate()[0]
-            time.sleep(0.1)
-    yield made
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
+    # into a file: a pipe that nobody reads is full after 64 KiB, and then the server stands still
+    with tempfile.TemporaryFile("w+") as told:
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", *command],
+            env={**os.environ, "PORT": str(port), **given},
+            stdout=told,
+            stderr=subprocess.STDOUT,
+        )
+        made = Served(port)
+        for _ in range(_START_SECONDS * 10):
+            try:
+                made.ask("GET", "/api/health")
+                break
+            except ConnectionRefusedError:
+                assert process.poll() is None, _written(told)
+                time.sleep(0.1)
+        yield made
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+        output = _written(told)
     assert "Dialtone is ready" in output
     assert "Traceback" not in output
     assert process.returncode == 0
+
+
+def _written(told: IO[str]) -> str:
+    told.seek(0)
+    return told.read()
 
 
 @pytest.fixture(scope="module")
