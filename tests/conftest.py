@@ -78,7 +78,7 @@ def dynamodb_local(folder: Path) -> Iterator[str]:
                 urlopen(url, timeout=1)
             except HTTPError:
                 break
-            except URLError:
+            except (URLError, TimeoutError):
                 time.sleep(0.1)
         yield url
     finally:

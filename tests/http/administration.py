@@ -70,13 +70,14 @@ def phone(hw_id: str = PHONE) -> UpdateClient:
     return UpdateClient(mac, "IP232", "10.0.0.7", "https://dialtone.example/api/init")
 
 
-def fetch_through(caller: Caller) -> Fetch:
+def fetch_through(caller: Caller, source: str = "192.0.2.1") -> Fetch:
     """Let phones reach the service through a caller."""
 
     def fetch(url: str) -> tuple[int, str]:
         parts = urlsplit(url)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        answer = caller.call("GET", parts.path.removeprefix("/api"), query=query)
+        path = parts.path.removeprefix("/api")
+        answer = caller.call("GET", path, query=query, source=source)
         return answer.status, answer.text
 
     return fetch
