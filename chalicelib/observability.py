@@ -6,13 +6,15 @@ and the redaction here is for what nobody thought of.
 
 import logging
 import re
+import uuid
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from aws_lambda_powertools import Logger
 
@@ -24,6 +26,9 @@ _SHORTEST_SECRET = 8
 """`request`, the message of nearly every line, is shorter than anything worth masking."""
 
 _FREE_TEXT = ("message", "exception")
+
+_REQUEST_ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[A-Za-z0-9_-]{15}="
+"""As API Gateway draws them: a UUID for a request, 16 characters for a websocket's message."""
 
 
 @cache
@@ -86,6 +91,42 @@ def logger() -> "Logger":
     )
 
 
+def correlation_of(request_id: object) -> str:
+    """Tell the id under which everything is logged that a request causes, until the last push.
+
+    It is API Gateway's own, so that its access log has it, too. Over HTTP whoever calls may choose
+    another, which could be anything, a code included: what API Gateway would not draw is replaced.
+
+    Args:
+        request_id: of the request or message; None for none.
+    """
+    told = str(request_id)
+    return told if re.fullmatch(_REQUEST_ID, told) else str(uuid.uuid4())
+
+
+@contextmanager
+def correlated(caused_by: str) -> "Iterator[None]":
+    """Say under which id everything in this block is logged, empty for none."""
+    before = correlation_id()
+    logger().thread_safe_append_keys(correlation_id=caused_by or None)
+    try:
+        yield
+    finally:
+        logger().thread_safe_append_keys(correlation_id=before or None)
+
+
+def under_each(causes: "Sequence[str]") -> "Iterator[None]":
+    """Log the same under each of these ids, once without if there is none."""
+    for caused_by in causes or ("",):
+        with correlated(caused_by):
+            yield
+
+
+def correlation_id() -> str:
+    """Tell the id under which this is logged, empty for none."""
+    return str(logger().thread_safe_get_current_keys().get("correlation_id") or "")
+
+
 def forget() -> None:
     """Drop the logger, so that the next line reads the settings again; for tests and servers."""
     logger.cache_clear()
@@ -115,3 +156,7 @@ def _write(metric: str, value: float, dimensions: "Mapping[str, str]") -> None:
     with single_metric(metric, MetricUnit.Count, value, namespace=NAMESPACE) as written:
         for name, said in dimensions.items():
             written.add_dimension(name, said)
+        caused_by = correlation_id()
+        if caused_by:
+            # no dimension, which would be a metric for each: it is in the line alone
+            written.add_metadata("correlation_id", caused_by)

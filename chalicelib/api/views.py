@@ -288,19 +288,21 @@ class Views(Blueprint):
             def answered(**parameters: str) -> Response:
                 request, now = self.current_request, self._clock()
                 started = time.perf_counter()
-                try:
-                    _check_size(request, max_body_bytes)
-                    call = Call(request, now)
-                    _check_way(call)
-                    # Chalice hands path parameters on as they were sent, encoded
-                    named = {name: unquote(value) for name, value in parameters.items()}
-                    answer = view(call, **named)
-                except DialtoneError as error:
-                    answer = answer_error(error)
-                except Exception as error:  # noqa: BLE001 - the last line: logged, and a fixed text
-                    observability.logger().exception("defect")
-                    answer = answer_error(error)
-                _log(request, answer, time.perf_counter() - started)
+                caused_by = observability.correlation_of(request.context.get("requestId"))
+                with observability.correlated(caused_by):
+                    try:
+                        _check_size(request, max_body_bytes)
+                        call = Call(request, now)
+                        _check_way(call)
+                        # Chalice hands path parameters on as they were sent, encoded
+                        named = {name: unquote(value) for name, value in parameters.items()}
+                        answer = view(call, **named)
+                    except DialtoneError as error:
+                        answer = answer_error(error)
+                    except Exception as error:  # noqa: BLE001 - the last line: logged, and a fixed text
+                        observability.logger().exception("defect")
+                        answer = answer_error(error)
+                    _log(request, answer, time.perf_counter() - started)
                 return answer
 
             registered: View = register(answered)
@@ -413,6 +415,5 @@ def _log(request: Request, answer: Response, seconds: float) -> None:
             "method": request.method,
             "status": answer.status_code,
             "milliseconds": round(seconds * 1000, 1),
-            "request_id": request.context.get("requestId"),
         },
     )

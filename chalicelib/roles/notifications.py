@@ -163,15 +163,22 @@ def grouped(facts: Iterable[Fact]) -> list[Fact]:
     Phones of a rollout come by the dozen, and those who watch it should not wait for each.
     """
     entries: dict[tuple[str, str], dict[str, None]] = {}
+    causes: dict[tuple[str, str], dict[str, None]] = {}
     people: list[Fact] = []
     for fact in facts:
         if fact.rollout_id:
-            sips = entries.setdefault((fact.domain, fact.rollout_id), {})
-            sips |= dict.fromkeys(fact.sips or [fact.owner])
+            rollout = (fact.domain, fact.rollout_id)
+            entries.setdefault(rollout, {}).update(dict.fromkeys(fact.sips or [fact.owner]))
+            causes.setdefault(rollout, {}).update(dict.fromkeys(fact.causes))
         if fact.owner:
             people.append(replace(fact, rollout_id=""))
     rolled_out = [
-        Fact(domain, rollout_id=rollout_id, sips=list(sips))
+        Fact(
+            domain,
+            rollout_id=rollout_id,
+            sips=list(sips),
+            causes=tuple(causes[domain, rollout_id]),
+        )
         for (domain, rollout_id), sips in entries.items()
     ]
     return [*rolled_out, *people]
@@ -184,18 +191,19 @@ def tell_people(fact: Fact, tell: TellPerson, tell_admin: TellAdmin, clock: Cloc
     """
     try:
         if fact.owner:
-            _tell_all(
-                connections.user(fact.domain, fact.owner), lambda: tell(_news(fact), clock()), clock
-            )
+            audience = connections.user(fact.domain, fact.owner)
+            _tell_all(audience, fact, lambda: tell(_news(fact), clock()), clock)
         if fact.rollout_id:
             sips = fact.sips or [fact.owner]
             _tell_all(
                 connections.admins(fact.domain),
+                fact,
                 lambda: tell_admin(fact.rollout_id, _entries(fact, sips), clock()),
                 clock,
             )
     except StoreUnavailableError as error:
-        observability.logger().warning("people not told", extra={"why": error.what})
+        for _ in observability.under_each(fact.causes):
+            observability.logger().warning("people not told", extra={"why": error.what})
 
 
 def _acquire(domain: str, clock: Clock) -> Lease | None:
@@ -257,12 +265,16 @@ class _Sender:
             number = self._domain.number if self._domain else 0
             sequence = self._lease.sequence + len(told) + 1
             message = self._tell(Told(pending, pending.digits(), number, sequence))
-            if not self._post(recipients, message):
-                if self._recipients(pending):
-                    return told, _End.REFUSED
-                continue  # they have all gone: this one waits for a login, not those behind it
-            observability.count("PhoneTold")
-            told.append(pending)
+            with observability.correlated(pending.correlation_id):
+                is_told = self._post(recipients, message)
+                if is_told:
+                    observability.count("PhoneTold")
+                    observability.logger().info("phone told", extra={"sequence": sequence})
+            if is_told:
+                told.append(pending)
+            elif self._recipients(pending):
+                return told, _End.REFUSED
+            # else they have all gone: this one waits for a login, not those behind it
         return told, _End.ALL
 
     def _recipients(self, pending: Pending) -> list[Connection]:
@@ -311,19 +323,25 @@ def _entries(fact: Fact, sips: Sequence[str]) -> "list[Entry]":
     return rollouts.with_phones(fact.domain, registrations.find_all(fact.rollout_id, sips))
 
 
-def _tell_all(audience: str, write: Callable[[], Iterable[str]], clock: Clock) -> None:
+def _tell_all(audience: str, fact: Fact, write: Callable[[], Iterable[str]], clock: Clock) -> None:
     """Tell an audience; what it hears is read only if there is anybody."""
     listeners = connections.listening(audience, clock())
     messages = list(write()) if listeners else []
-    for known in listeners:
-        _tell_each(known, messages)
+    told = [_tell_each(known, fact, messages) for known in listeners]
+    if any(told):
+        for _ in observability.under_each(fact.causes):
+            observability.logger().info("people told", extra={"connections": sum(told)})
 
 
-def _tell_each(known: Connection, messages: Iterable[str]) -> None:
+def _tell_each(known: Connection, fact: Fact, messages: Iterable[str]) -> bool:
+    """Tell one connection everything; returns whether it took it."""
     try:
         for message in messages:
             if not sending.post(known.connection_id, message):
                 connections.close(known)
-                return
+                return False
     except NotDeliveredError as error:
-        observability.logger().warning("push failed", extra={"why": error.what})
+        for _ in observability.under_each(fact.causes):
+            observability.logger().warning("push failed", extra={"why": error.what})
+        return False
+    return True

@@ -4,6 +4,7 @@ Every message is answered or its connection closed, whatever it brings, and no o
 notices. It must not know what any message means.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
@@ -25,6 +26,7 @@ from chalicelib.sockets import devices_service, frames, login
 from chalicelib.storage.connections import Connection, Role
 
 Answer = Callable[[frames.Message, Connection], Iterable[str]]
+Entry = Callable[[WebsocketEvent], Response]
 
 BEFORE_LOGIN: Mapping[str, Answer] = {
     "CheckBuild": login.check_build,
@@ -50,6 +52,19 @@ OF_INSTANCES: Mapping[str, Answer] = {
 }
 
 
+def _correlated(entry: Entry) -> Entry:
+    """Let everything that an event causes be logged under one id, until the last push."""
+
+    @functools.wraps(entry)
+    def entered(event: WebsocketEvent) -> Response:
+        request_id = event.to_dict()["requestContext"].get("requestId")
+        with observability.correlated(observability.correlation_of(request_id)):
+            return entry(event)
+
+    return entered
+
+
+@_correlated
 def opened(event: WebsocketEvent) -> Response:
     """Take note of a connection; without a note of it, it is refused."""
     came = _arrival(event)
@@ -63,6 +78,7 @@ def opened(event: WebsocketEvent) -> Response:
     return _done()
 
 
+@_correlated
 def received(event: WebsocketEvent) -> Response:
     """Answer a message."""
     try:
@@ -82,6 +98,7 @@ def received(event: WebsocketEvent) -> Response:
     return _done()
 
 
+@_correlated
 def closed(event: WebsocketEvent) -> Response:
     """Forget a connection; what is left of it in trouble goes with its time to live."""
     try:

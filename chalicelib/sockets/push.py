@@ -43,7 +43,7 @@ def follow(event: DynamoDBEvent) -> dict[str, Any]:
         if item.kind in {Kind.PENDING, Kind.WAKE}:
             domains[item.domain] = None
         elif item.kind is Kind.FACT:
-            facts.append(item.to(Fact))
+            facts.append(item.fact())
     for domain in domains:
         notifications.try_to_deliver(domain, device_provisioned, now)
     for fact in notifications.grouped(facts):

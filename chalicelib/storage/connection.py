@@ -269,13 +269,18 @@ def table_name(concept: str) -> str:
 
 
 def at_once(work: Callable[[_P], _T], parts: Sequence[_P]) -> list[_T]:
-    """Do the same with each part, a few at a time, results in order; one alone needs no thread."""
+    """Do the same with each part, a few at a time, results in order; one alone needs no thread.
+
+    What is logged and written there has the correlation id of whoever waits for it.
+    """
     if len(parts) <= 1:
         return [work(part) for part in parts]
     from concurrent.futures import ThreadPoolExecutor
+    from contextvars import copy_context
 
+    runs = [copy_context().run for _ in parts]
     with ThreadPoolExecutor(_WORKERS) as workers:
-        return list(workers.map(work, parts))
+        return list(workers.map(lambda run, part: run(work, part), runs, parts))
 
 
 def batch_get(

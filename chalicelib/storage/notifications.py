@@ -4,7 +4,7 @@ Its stream wakes those who tell. It must not send anything, nor decide who hears
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 from pynamodb.attributes import ListAttribute, NumberAttribute, TTLAttribute, UnicodeAttribute
 
+from chalicelib import observability
 from chalicelib.core.codes import Code
 from chalicelib.core.devices import Device
 from chalicelib.loading import on_use
@@ -58,6 +59,7 @@ class Pending:
         asker: domain of the Users instance that asked for it.
         asking_connection, asking_src: the connection and the `src` that it asked with.
         sealed_code: the digits; told once more, and then nowhere.
+        correlation_id: of the request that redeemed it; empty in rows of older code.
     """
 
     domain: str
@@ -71,6 +73,7 @@ class Pending:
     product: str = ""
     version: str = ""
     device_type: str = ""
+    correlation_id: str = ""
 
     def digits(self) -> str:
         """Unseal the code."""
@@ -87,6 +90,7 @@ class Fact:
         hw_id: of the phone, empty for none.
         rollout_id: of the rollout whose entries may look different now, empty for none.
         sips: whose entries, if there is no owner.
+        causes: correlation ids of the requests that made it true, as far as they are known.
     """
 
     domain: str
@@ -95,6 +99,7 @@ class Fact:
     hw_id: str = ""
     rollout_id: str = ""
     sips: Sequence[str] = ()
+    causes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -134,11 +139,16 @@ class NotificationItem(Item):
     product = UnicodeAttribute(null=True)
     version = UnicodeAttribute(null=True)
     device_type = UnicodeAttribute(null=True)
+    correlation_id = UnicodeAttribute(null=True)
     holder = UnicodeAttribute(null=True)
     until_ms = NumberAttribute(null=True)
     wanted = NumberAttribute(null=True)
     sequence = NumberAttribute(null=True)
     purge_at = TTLAttribute(null=True)
+
+    def fact(self) -> Fact:
+        """Make the fact of this item."""
+        return replace(self.to(Fact), causes=(self.correlation_id,) if self.correlation_id else ())
 
 
 def add_pending(write: Transaction, code: Code, digits: str, device: Device, now: datetime) -> None:
@@ -355,6 +365,7 @@ def _wake(domain: str, now: datetime) -> NotificationItem:
 def _item(facts: object, kind: Kind, now: datetime, keep_seconds: int) -> NotificationItem:
     item = NotificationItem.of(facts)
     item.kind = kind
+    item.correlation_id = observability.correlation_id() or None
     item.purge_at = now + timedelta(seconds=keep_seconds)
     return item
 

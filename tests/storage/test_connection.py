@@ -6,6 +6,7 @@ import pytest
 from botocore.exceptions import ClientError
 from pynamodb.exceptions import VerboseClientError
 
+from chalicelib import observability
 from chalicelib.core.devices import Device
 from chalicelib.core.devices import State as Standing
 from chalicelib.core.errors import StoreUnavailableError
@@ -332,3 +333,11 @@ def test_a_process_forgets_phones_and_sources_beyond_a_number(
         sightings.note(sightings.Sighting(f"{n:012x}", Facts(), f"192.0.2.{n}"), NOW)
     memory = sightings._memory  # noqa: SLF001 - the bound is what is tested
     assert (len(memory.seen), len(memory.arrivals_ms)) == (2, 2)
+
+
+def test_what_is_done_at_once_has_the_id_of_whoever_waits() -> None:
+    """Threads log, and write rows, under the id of the request that began them."""
+    with observability.correlated("an id"):
+        found = connection.at_once(lambda _: observability.correlation_id(), range(20))
+    assert found == ["an id"] * 20
+    assert connection.at_once(lambda _: observability.correlation_id(), range(20)) == [""] * 20
