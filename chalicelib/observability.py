@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from aws_lambda_powertools import Logger
 
-NAMESPACE = "Dialtone"
 SERVICE = "dialtone"
 MASK = "***"
 
@@ -149,11 +148,13 @@ def measure(metric: str, value: float, /) -> None:
 
 
 def _write(metric: str, value: float, dimensions: "Mapping[str, str]") -> None:
-    if not settings.current().emit_metrics:
+    used = settings.current()
+    if not used.emit_metrics:
         return
     from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
-    with single_metric(metric, MetricUnit.Count, value, namespace=NAMESPACE) as written:
+    named = used.metrics_namespace
+    with single_metric(metric, MetricUnit.Count, value, namespace=named) as written:
         for name, said in dimensions.items():
             written.add_dimension(name, said)
         caused_by = correlation_id()

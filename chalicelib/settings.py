@@ -71,6 +71,7 @@ class Settings:
         central_url: a foreign central service to ask for codes, empty: ours issues them.
         central_key_secret: ARN of its key for us; empty: it is in `keys_file`.
         emit_metrics: whether to print embedded metrics, for CloudWatch to read.
+        metrics_namespace: what they are under; another for each stage, or their alarms mix.
         guess_sources: how many addresses the risk of guessing is told for.
         is_sandbox: whether pages offer a phone to try the service with.
     """
@@ -99,6 +100,7 @@ class Settings:
     central_key_secret: str = ""
     log_level: str = "INFO"
     emit_metrics: bool = True
+    metrics_namespace: str = "Dialtone"
     guess_sources: int = 10
     is_sandbox: bool = False
 
@@ -133,6 +135,7 @@ def read(environment: Mapping[str, str]) -> Settings:
             "domain_claim",
             "roles_claim",
             "log_level",
+            "metrics_namespace",
             "central_url",
             "central_key_secret",
         )

@@ -51,6 +51,7 @@ class Packaged:
         self._parameters: dict[str, str | None] = {
             **{name: str(one["Default"]) for name, one in template["Parameters"].items()},
             "AWS::NoValue": None,
+            "AWS::StackName": "dialtone-packaged",
         }
         self._place = place
         self._stack = stack

@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 
+from chalicelib import settings
 from tests.infra.templates import ROOT, Resources, of_type, references
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("package")]
 
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+OWN = "AWS::StackName"
+"""Where metrics of ours are: under the stack's name, so that stages in one account do not mix."""
+
 MAX_METRICS = 10
 """An alarm of CloudWatch adds up no more."""
 
@@ -37,16 +41,18 @@ def from_logs(resources: Resources) -> set[str]:
         transformed["MetricName"]
         for made in of_type(resources, "AWS::Logs::MetricFilter").values()
         for transformed in made["Properties"]["MetricTransformations"]
-        if transformed["MetricNamespace"] == "Dialtone"
+        if transformed["MetricNamespace"] == {"Ref": OWN}
     }
 
 
 def alarmed(alarm: dict[str, Any]) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Tell an alarm's metrics: namespace, name, dimensions."""
+    """Tell an alarm's metrics: namespace, or what names it, name, dimensions."""
     stats = [one["MetricStat"]["Metric"] for one in alarm.get("Metrics", []) if "MetricStat" in one]
     return [
         (
-            metric["Namespace"],
+            metric["Namespace"]["Ref"]
+            if isinstance(metric["Namespace"], dict)
+            else metric["Namespace"],
             metric["MetricName"],
             tuple(one["Name"] for one in metric.get("Dimensions", [])),
         )
@@ -72,7 +78,7 @@ def test_what_alarms_watch_is_counted_and_described(resources: Resources) -> Non
     known = counted() | from_logs(resources)
     for name, alarm in of_type(resources, "AWS::CloudWatch::Alarm").items():
         for namespace, metric, dimensions in alarmed(alarm["Properties"]):
-            if namespace != "Dialtone":
+            if namespace != OWN:
                 assert namespace in {"AWS/Lambda", "AWS/SQS", "AWS/DynamoDB"}, name
             elif metric in from_logs(resources):
                 assert (metric in OPERATIONS, dimensions) == (True, ()), name
@@ -93,12 +99,14 @@ def test_what_the_dashboard_shows_is_counted_and_described(resources: Resources)
     for widget in shown(resources):
         for row in widget["metrics"]:
             if isinstance(row[0], dict):
-                found = re.findall(r"\{Dialtone,(\w+)\} MetricName=\"(\w+)\"", row[0]["expression"])
-                ((dimension, metric),) = found
-            elif row[0] == "Dialtone":
+                searched = r"\{\"\$\{([\w:]+)\}\",(\w+)\} MetricName=\"(\w+)\""
+                ((namespace, dimension, metric),) = re.findall(searched, row[0]["expression"])
+                assert namespace == OWN
+            elif row[0] == f"${{{OWN}}}":
                 plain = [part for part in row if isinstance(part, str)]
                 metric, dimension = plain[1], "".join(plain[2:3])
             else:
+                assert row[0] in {"AWS/Lambda", "AWS/SQS"}
                 continue
             named.add(metric)
             assert metric in known
@@ -106,6 +114,27 @@ def test_what_the_dashboard_shows_is_counted_and_described(resources: Resources)
                 assert dimension_of(metric) == dimension
     journeys = {"CodeIssued", "PhoneRouted", "CodeRedeemed", "PhoneTold", "RolloutMade"}
     assert journeys <= named
+
+
+def test_stages_in_one_account_do_not_mix(resources: Resources) -> None:
+    """Every function counts where the alarms of its own stack look, and nowhere else."""
+    for function in of_type(resources, "AWS::Serverless::Function").values():
+        variables = function["Properties"]["Environment"]["Variables"]
+        assert variables["METRICS_NAMESPACE"] == {"Ref": OWN}
+    assert settings.read({"METRICS_NAMESPACE": "dialtone-prod"}).metrics_namespace == (
+        "dialtone-prod"
+    )
+    ours = [
+        metric
+        for alarm in of_type(resources, "AWS::CloudWatch::Alarm").values()
+        for namespace, metric, _ in alarmed(alarm["Properties"])
+        if namespace == OWN
+    ]
+    assert {"Defect", "MessageFailed", "LimitReached", "GuessRisk"} == set(ours)
+    (counting,) = of_type(resources, "AWS::Logs::MetricFilter").values()
+    (transformed,) = counting["Properties"]["MetricTransformations"]
+    assert transformed["MetricNamespace"] == {"Ref": OWN}
+    assert counting["Properties"]["LogGroupName"] == {"Ref": "APIHandlerLogs"}
 
 
 def test_every_alarm_tells_the_topic_and_has_its_row(resources: Resources) -> None:

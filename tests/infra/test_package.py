@@ -141,6 +141,7 @@ def test_each_function_finds_everything_it_uses(resources: Resources, function: 
         **{name: {"Ref": resource} for name, resource in expected.items()},
         **{name: variables[name] for name in ELSEWHERE},
         "WEBSOCKET_ENDPOINT": {"Fn::Sub": f"https://{host}/api"},
+        "METRICS_NAMESPACE": {"Ref": "AWS::StackName"},
         "LOG_LEVEL": "INFO",
         **(rest if function == "WebsocketMessage" else {}),
     }

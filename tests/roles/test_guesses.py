@@ -29,14 +29,16 @@ def test_the_risk_counts_the_codes_that_are_stored() -> None:
 def test_the_risk_is_measured_every_minute(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As a metric without a dimension."""
+    """As a metric without a dimension, among those of this stage."""
     world.seed()
     world.issue()
-    use(replace(settings.current(), emit_metrics=True), monkeypatch)
+    used = replace(settings.current(), emit_metrics=True, metrics_namespace="dialtone-dev")
+    use(used, monkeypatch)
     observability.forget()
     event = {"id": "1", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
     event |= {"account": "0", "time": "", "region": "", "resources": [], "version": "0"}
     app.every_minute(event, None)
     written = json.loads(capsys.readouterr().out)
     assert written["GuessRisk"] == [pytest.approx(10 * 1450 / 1e12, rel=1e-3)]
-    assert written["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [[]]
+    (told,) = written["_aws"]["CloudWatchMetrics"]
+    assert (told["Namespace"], told["Dimensions"]) == ("dialtone-dev", [[]])
