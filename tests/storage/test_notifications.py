@@ -7,6 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 from cryptography.exceptions import InvalidTag
 
+from chalicelib import observability
 from chalicelib.core.codes import Code, Lifetime, State
 from chalicelib.core.devices import Device
 from chalicelib.core.devices import State as DeviceState
@@ -473,3 +474,24 @@ def test_a_released_phone_is_a_fact_for_whoever_had_it(user: str) -> None:
     before = facts()
     redemptions.release(device, ENTRY)
     assert since(before) == ([Fact(world.DOMAIN, user, hw_id=world.HW_ID)] if user else [])
+
+
+def test_a_row_carries_the_id_of_the_request_that_wrote_it(
+    client: "DynamoDBClient", table_names: dict[str, str], issued: issuing.IssuedCode
+) -> None:
+    """A fact and what is pending have it; what no request wrote has none, as rows of older code."""
+    table = table_names["notifications"]
+    for one in client.scan(TableName=table)["Items"]:
+        assert "correlation_id" not in one
+        assert notifications.NotificationItem.from_raw_data(one).fact().causes == ()
+    code = asked(issued.code)
+    with observability.correlated("an id"):
+        redemptions.write(code, issued.digits, DEVICE, None, ENTRY)
+    (pending,) = notifications.list_pending(world.DOMAIN, 10, None).items
+    assert pending.correlation_id == "an id"
+    (fact,) = [
+        notifications.NotificationItem.from_raw_data(one).fact()
+        for one in client.scan(TableName=table)["Items"]
+        if one["kind"]["S"] == "fact" and "hw_id" in one
+    ]
+    assert (fact.owner, fact.causes) == ("user1", ("an id",))
