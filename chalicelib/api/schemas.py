@@ -23,7 +23,7 @@ from pydantic import (
 from chalicelib import documents
 from chalicelib.core.auto_provisioning import Claim
 from chalicelib.core.codes import Entry, Lifetime, read_entry
-from chalicelib.core.devices import Facts, parse_hw_id
+from chalicelib.core.devices import DeviceType, Facts, parse_hw_id
 from chalicelib.core.errors import Fault, InvalidRequestError
 from chalicelib.core.rollouts import MAX_USERS
 from chalicelib.roles.devices import Outcome
@@ -77,7 +77,7 @@ class IssueCode(_Body):
 class Platform(_Body):
     """What kind of device it is."""
 
-    type: Literal["VA", "GW", "PHONE", "DECT", "APP_PLATFORM"]
+    type: DeviceType
 
 
 class _Identify(_Body):

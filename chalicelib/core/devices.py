@@ -8,8 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Literal
 
 from chalicelib.core.errors import Refusal
+
+DeviceType = Literal["VA", "GW", "PHONE", "DECT", "APP_PLATFORM"]
+"""The vendor's kinds of devices."""
 
 UNUSED_TOKEN_SECONDS = 24 * 3600
 """A device that has not used its token after this counts as released."""

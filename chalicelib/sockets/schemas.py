@@ -3,12 +3,13 @@
 Members that nobody knows are ignored, as the vendor's own services do.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from chalicelib.core.app_login import Login, raw_member
 from chalicelib.core.codes import Entry, read_entry
+from chalicelib.core.devices import DeviceType
 
 MAX_NUMBER = 2**53
 _MAX_NUMBERS = 200
@@ -75,7 +76,7 @@ class GetProvisioningCategories(_Members):
     """`GetProvisioningCategories`."""
 
     domain_id: Number | None = Field(None, alias="domainId")
-    type: Literal["VA", "GW", "PHONE", "DECT", "APP_PLATFORM"] | None = None
+    type: DeviceType | None = None
 
 
 class GetProvisioningCode(_Members):
