@@ -9,7 +9,7 @@ BIN := .venv/bin
 export AWS_DEFAULT_REGION ?= eu-central-1
 
 # What is covered by tests of its own; measuring it takes twice the time, so the others go without.
-INSIDE := tests/core tests/storage tests/roles
+INSIDE := tests/core tests/storage tests/roles tests/gateway
 
 .DEFAULT_GOAL := help
 .PHONY: help run serve phone app-client test test-engine check bench package deploy deploy-edge pictures audit lock format
@@ -33,7 +33,7 @@ app-client: .venv/.local ## log in to AppWebsocket, ask a code, print what is to
 		$(if $(CATEGORY),--category "$(CATEGORY)") $(if $(SIP),--sip "$(SIP)")
 
 # more than there are cores: browsers and servers wait more than they work
-test: .venv/.dev ## all tests, with branch coverage of the rules, the storage and the roles
+test: .venv/.dev ## all tests, with branch coverage of the rules, the storage, the roles and the gateway
 	$(BIN)/python -m pytest -n 3 $(INSIDE) --cov --cov-report=term
 	$(BIN)/python -m pytest -n 3 $(INSIDE:%=--ignore=%)
 
@@ -69,7 +69,7 @@ pictures: .venv/.dev ## take pictures of every page for docs/ (needs chromium)
 # B104 and B310 are ruff's S104 and S310, which hold each place with its reason
 audit: .venv/.dev ## known vulnerabilities, careless code, and the licences of what ships
 	$(BIN)/pip-audit --require-hashes -r requirements-local.txt
-	$(BIN)/bandit -q -r -ll -s B104,B310 app.py chalicelib local
+	$(BIN)/bandit -q -r -ll -s B104,B310 app.py chalicelib gateway local
 	$(BIN)/pip-licenses --order=license --partial-match --allow-only="Apache;BSD;MIT;PSF" \
 		-p $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements.txt)
 

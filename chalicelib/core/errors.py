@@ -2,7 +2,8 @@
 
     DialtoneError
     ├── InvalidRequestError        what came in is malformed: every fault, by field
-    │   └── RequestTooLargeError   refused before any work
+    │   ├── RequestTooLargeError   refused before any work
+    │   └── MalformedFrameError    a frame of a phone's websocket is none, or too large
     ├── NotSignedInError           no identity, or one that does not hold
     ├── NotAllowedError            a known caller without the right
     ├── NotFoundError              nothing of that name for this caller
@@ -52,6 +53,10 @@ class InvalidRequestError(DialtoneError):
 
 class RequestTooLargeError(InvalidRequestError):
     """The query or the body passes its limit; refused before it is read."""
+
+
+class MalformedFrameError(InvalidRequestError):
+    """What came in over a phone's websocket is no frame; a fault's field is where in it."""
 
 
 class NotSignedInError(DialtoneError):

@@ -1,0 +1,1 @@
+"""The sysclient service: keeps the binary websockets of real phones, beside the functions."""
