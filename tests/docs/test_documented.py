@@ -1,5 +1,6 @@
 """What is undocumented fails here: routes, settings, metrics, tables, errors, decisions, words."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -11,6 +12,7 @@ from app import app
 from chalicelib import settings
 from chalicelib.api import problems
 from chalicelib.core import rate_limits
+from gateway import frames
 from local import serve, tables
 from local.update_client import UpdateClient
 
@@ -215,3 +217,22 @@ def test_everything_that_a_page_hears_is_described() -> None:
     assert len(told) == 3
     described = set(re.findall(r"^\| `(\w+)` \|", text("websockets.md"), re.MULTILINE))
     assert told == described - {"mt"}
+
+
+def test_every_frame_of_the_sysclient_is_described() -> None:
+    """Messages and events by number and name, members as they are spelt, limits as they are."""
+    page = text("sysclient.md")
+    rows = set(re.findall(r"^\| `(\d+)` \| ([a-z ]+) \|", page, re.MULTILINE))
+    messages = {(f"{each:04x}", each.name.lower().replace("_", " ")) for each in frames.Message}
+    events = {(f"{each:d}", each.name.lower().replace("_", " ")) for each in frames.Event}
+    assert rows == messages | events
+    kinds = (frames.Platform, frames.EthIf, *frames.AdminFrame.__subclasses__())
+    members = {
+        str(each.metadata["name"])
+        for kind in kinds
+        for each in dataclasses.fields(kind)
+        if each.metadata
+    }
+    assert len(members) > 20
+    assert [name for name in sorted(members) if f"`{name}`" not in page] == []
+    assert f"{frames.MAX_FRAME_BYTES:,} bytes (`MAX_FRAME_BYTES`)" in page
