@@ -94,7 +94,6 @@ def charged(guess: Guess, now: datetime) -> Iterator[Found]:
     try:
         limits.reserve(limit, guess.source, now)
     except LimitReachedError:
-        observability.count("LimitReached", limit=limit.name)
         device = devices.find(guess.hw_id)
         is_own = device is not None and device.code_fingerprint in prints
         if device is None or not is_own or not is_repeat_open(device, guess.source, now):

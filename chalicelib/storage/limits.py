@@ -1,6 +1,7 @@
 """Limits, kept as one timestamp a bucket, exact under concurrency.
 
-It must not decide: core/rate_limits.py does, and the conditions here hold it to that.
+It must not decide: core/rate_limits.py does, and the conditions here hold it to that. Whatever a
+limit refuses is counted here, once, whoever asked.
 """
 
 import random
@@ -11,6 +12,7 @@ from datetime import datetime
 from botocore.exceptions import ClientError
 from pynamodb.attributes import NumberAttribute, TTLAttribute, UnicodeAttribute
 
+from chalicelib import observability
 from chalicelib.core.errors import LimitReachedError, StoreUnavailableError
 from chalicelib.core.rate_limits import Decision, Limit, decide
 from chalicelib.storage import connection
@@ -159,6 +161,7 @@ def _update(
 
 
 def _reached(limit: Limit, decision: Decision) -> LimitReachedError:
+    observability.count("LimitReached", limit=limit.name)
     return LimitReachedError(limit.name, -(-decision.retry_after_ms // 1000))
 
 

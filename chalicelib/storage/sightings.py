@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pynamodb.attributes import TTLAttribute, UnicodeAttribute, UTCDateTimeAttribute
 from pynamodb.exceptions import UpdateError
 
-from chalicelib import settings
+from chalicelib import observability, settings
 from chalicelib.core.devices import Facts
 from chalicelib.core.rate_limits import LimitName, decide
 from chalicelib.loading import on_use
@@ -155,6 +155,7 @@ def note(sighting: Sighting, now: datetime) -> None:
     except UpdateError as error:
         if error.cause_response_code != "ConditionalCheckFailedException":
             raise
+        observability.count("LimitReached", limit=LimitName.SIGHTINGS)
         return
     if item.first_seen_at == now:
         _memory.count_new(sighting.source, now)
