@@ -363,6 +363,8 @@ def audit_entry(entry: "Entry") -> dict[str, Any]:
         "subject": entry.subject,
         "source": entry.source,
         "detail": entry.detail,
+        "owner": entry.owner,
+        "rollout_id": entry.rollout_id,
     }
 
 

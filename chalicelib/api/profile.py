@@ -22,7 +22,7 @@ views = Views(__name__)
 @views.route("/me", methods=["GET"])
 def me(call: Call) -> Response:
     """Tell who is signed in."""
-    return document(documents.profile(users.profile(call.person)))
+    return document(documents.profile(users.profile(call.asking)))
 
 
 @views.route("/me/categories", methods=["GET"])

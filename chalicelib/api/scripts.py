@@ -70,5 +70,5 @@ def issue_foreign_code(call: Call) -> Response:
     from chalicelib.api import schemas
 
     key, body = call.bearer, call.body(schemas.ForeignCode)
-    issued = installations.issue_code(key, body.devices_url, body.lifetime, call.now)
+    issued = installations.issue_code(key, body.devices_url, body.lifetime, call.source, call.now)
     return document({"code": issued.digits, "expires_at": issued.code.expires_at}, status=201)

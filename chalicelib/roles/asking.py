@@ -90,14 +90,19 @@ class Asking:
         """Write down what this person did.
 
         Args:
-            domain: whose audit trail it belongs to, this person's own by default.
+            domain: whose audit trail it belongs to, this person's own by default; in another's they
+                are named with their domain, for it may have somebody of the same sip.
         """
         return audit.Entry(
             domain=domain or self.person.domain,
             at=self.now,
             action=action,
-            actor=self.person.sip,
+            actor=self._actor_in(domain),
             subject=subject,
             source=self.source,
             detail=detail,
         )
+
+    def _actor_in(self, domain: str) -> str:
+        person = self.person
+        return person.sip if domain in {"", person.domain} else f"{person.sip} ({person.domain})"

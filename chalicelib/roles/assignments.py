@@ -104,12 +104,16 @@ def change(
     )
     if changed == device:
         return device
-    if not devices.report(changed, device):
-        raise ConflictError(_CHANGED_HANDS)
-    fact = notifications.Fact(domain, changed.user, hw_id=hw_id, rollout_id=changed.rollout_id)
-    notifications.note_fact(fact, asking.now)
     moved = f"moved to {changed.category}" if changed.category != device.category else "renamed"
-    audit.note(asking.entry("device changed", hw_id, domain=domain, detail=moved))
+    entry = asking.entry("device changed", hw_id, domain=domain, detail=moved).of_device(device)
+    fact = notifications.Fact(domain, changed.user, hw_id=hw_id, rollout_id=changed.rollout_id)
+
+    def also(write: Transaction) -> None:
+        notifications.add_fact(write, fact, asking.now)
+        audit.add(write, entry)
+
+    if not devices.report(changed, device, also):
+        raise ConflictError(_CHANGED_HANDS)
     return changed
 
 
@@ -185,7 +189,8 @@ def put_in_place(asking: "Asking", domain: str, hw_id: str, new_hw_id: str) -> R
             if seen is not None:
                 redemptions.drop(write, seen, asking.now)
         entry = asking.entry("device replaced", hw_id, domain=domain, detail=f"by {new_hw_id}")
-        audit.add(write, entry)
+        audit.add(write, entry.of_device(old))
+        redemptions.tell_former(write, device, seen, entry)
 
     with _changing_hands():
         if not is_here:
@@ -228,6 +233,7 @@ def _issue(
 
     def also(write: Transaction, code: Code) -> None:
         swap(write)
-        audit.add(write, asking.entry("code issued", code.code_id, domain=device.domain))
+        entry = asking.entry("code issued", code.code_id, domain=device.domain)
+        audit.add(write, entry.of_code(code))
 
     return issuing.issue(order, asking.now, also)

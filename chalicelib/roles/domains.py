@@ -98,7 +98,8 @@ def create(asking: "Asking", domain: str, wanted: Mapping[str, Any]) -> "Domain"
     made = domains.Domain(domain, domains.new_number(), **_sealed(domain, wanted))
     transaction = Transaction()
     domains.create(transaction, made)
-    audit.add(transaction, asking.entry("domain made", domain, domain=domain))
+    told = ", ".join(sorted(wanted))
+    audit.add(transaction, asking.entry("domain made", domain, domain=domain, detail=told))
     try:
         transaction.commit()
     except Refused:

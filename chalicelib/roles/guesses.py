@@ -150,6 +150,9 @@ def _is_registered_by(device: Device | None, code: Code) -> bool:
 def refuse(found: Found, guess: Guess, why: Refusal, now: datetime) -> NoReturn:
     """Refuse: the reason goes to the owner of the code, the audit trail and a metric.
 
+    What is not charged, a phone's own code from the same source, is written down once in a while:
+    else it would be the way to fill an audit trail without a limit.
+
     Raises:
         CodeNotRedeemableError: the one answer for every code that cannot be redeemed.
         DeviceElsewhereError: the code is good, but not for this device.
@@ -166,7 +169,8 @@ def refuse(found: Found, guess: Guess, why: Refusal, now: datetime) -> NoReturn:
             detail=why,
         )
         try:
-            redemptions.refuse(found.code, why, entry)
+            if _is_news(found.code, guess, why, now):
+                redemptions.refuse(found.code, why, entry)
         except (Refused, StoreUnavailableError) as error:
             # the code has gone meanwhile, or the store is down: the phone hears the same
             why_not = type(error).__name__
@@ -174,6 +178,14 @@ def refuse(found: Found, guess: Guess, why: Refusal, now: datetime) -> NoReturn:
     if why in {Refusal.DEVICE_OF_ANOTHER_USER, Refusal.DEVICE_OF_ANOTHER_DOMAIN}:
         raise DeviceElsewhereError(why)
     raise CodeNotRedeemableError(why)
+
+
+def _is_news(code: Code, guess: Guess, why: Refusal, now: datetime) -> bool:
+    """Tell whether a refusal is to be written down: not the same uncharged one again and again."""
+    if code.hw_id != guess.hw_id:
+        return True
+    limit = settings.current().limits[LimitName.SAME_TOKEN]
+    return limits.take(limit, f"{guess.source}#{code.code_id}#{why}", now)
 
 
 def show_risk(asking: "Asking") -> Risk:

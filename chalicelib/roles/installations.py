@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from chalicelib import settings
 from chalicelib.core import addresses
-from chalicelib.core.codes import Lifetime
+from chalicelib.core.codes import Code, Lifetime
 from chalicelib.core.errors import InvalidRequestError, NotFoundError, NotSignedInError
 from chalicelib.core.rate_limits import LimitName
 from chalicelib.roles import issuing
-from chalicelib.storage import installations, limits, vault
+from chalicelib.storage import audit, installations, limits, vault
+from chalicelib.storage.connection import Transaction
 from chalicelib.storage.ids import ID_LENGTH, new_id
 from chalicelib.storage.installations import Installation
 from chalicelib.storage.lists import Page
@@ -40,7 +41,8 @@ def create(asking: "Asking", name: str) -> NewInstallation:
     asking.demand_platform_admin()
     installation_id = new_id(asking.now)
     key = f"{installation_id}.{vault.new_token()}"
-    made = Installation(installation_id, name, vault.token_hash(key), asking.person.sip, asking.now)
+    by, domain = asking.person.sip, asking.person.domain
+    made = Installation(installation_id, name, vault.token_hash(key), by, asking.now, domain)
     installations.put(made, asking.entry("installation made", installation_id, detail=name))
     return NewInstallation(made, key)
 
@@ -68,12 +70,15 @@ def delete(asking: "Asking", installation_id: str) -> None:
         raise NotFoundError("installation")
 
 
-def issue_code(key: str, devices_url: str, lifetime: Lifetime, now: datetime) -> issuing.IssuedCode:
+def issue_code(
+    key: str, devices_url: str, lifetime: Lifetime, source: str, now: datetime
+) -> issuing.IssuedCode:
     """Issue a code that sends its phone to a foreign Devices.
 
     Args:
         key: the installation's.
         devices_url: where the phone shall go.
+        source: in the form of rate_limits.source_of.
 
     Raises:
         NotSignedInError: there is no installation with this key.
@@ -90,4 +95,11 @@ def issue_code(key: str, devices_url: str, lifetime: Lifetime, now: datetime) ->
         raise InvalidRequestError(*faults)
     limit = settings.current().limits[LimitName.FOREIGN_CODES]
     limits.reserve(limit, installation_id, now)
-    return issuing.issue(issuing.Order(lifetime, devices_url), now)
+
+    def also(write: Transaction, code: Code) -> None:
+        actor = f"{known.name} ({installation_id})"
+        entry = audit.Entry(known.domain, now, "code issued", actor, code.code_id, source)
+        if known.domain:
+            audit.add(write, entry)
+
+    return issuing.issue(issuing.Order(lifetime, devices_url), now, also)

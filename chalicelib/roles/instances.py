@@ -138,7 +138,7 @@ def issue_code(asking: Instance, order: CodeOrder) -> issuing.IssuedCode:
 
     def also(write: Transaction, code: Code) -> None:
         _will_hear(write, code, asking)
-        audit.add(write, _entry(asking, code, "code issued"))
+        audit.add(write, _entry(asking, code, "code issued").of_code(code))
 
     return issuing.issue(wanted, asking.now, also)
 

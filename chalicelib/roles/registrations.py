@@ -89,6 +89,7 @@ def _redeem(found: guesses.Found, guess: guesses.Guess, visit: "Visit", now: dat
             guesses.refuse(found, guess, why, now)
         device = _redeemed(code, seen, visit, now)
         entry = _entry("code redeemed", code.domain, code.code_id, visit, now)
+        entry = replace(entry, detail=_taken_from(seen, code))
         try:
             redemptions.write(code, guess.entry.digits or "", device, seen, entry)
         except Refused as refused:
@@ -105,6 +106,12 @@ def _refusal_of(code: Code, seen: Device | None, now: datetime) -> Refusal | Non
         return Refusal.UNKNOWN
     is_for_anyone = code.lifetime is Lifetime.ROLLOUT
     return refusal_to_assign(seen, code.domain, code.owner, is_for_anyone=is_for_anyone, now=now)
+
+
+def _taken_from(seen: Device | None, code: Code) -> str:
+    """Name the user of the same domain who loses the phone, empty for none."""
+    is_here = seen is not None and seen.domain == code.domain
+    return f"from {seen.user}" if is_here and seen and seen.user not in {"", code.owner} else ""
 
 
 def _redeemed(code: Code, seen: Device | None, visit: "Visit", now: datetime) -> Device:

@@ -54,18 +54,20 @@ class OwnCode:
     device: "Device | None"
 
 
-def profile(person: "Person") -> Profile:
+def profile(asking: "Asking") -> Profile:
     """Tell a person who they are; at first sign-in they become a user of their domain.
 
     Raises:
         NotAllowedError: their domain is not served here.
         StoreUnavailableError: throttled or unreachable.
     """
+    person = asking.person
     standing = users.find_standing(person.domain, person.sip)
     if standing.domain is None:
         raise NotAllowedError("the domain is not served here")
     if standing.user is None:
-        users.put_new(users.User(person.domain, person.sip, name=person.name))
+        newcomer = users.User(person.domain, person.sip, name=person.name)
+        users.put_new(newcomer, asking.entry("user added", person.sip))
     return Profile(
         sip=person.sip,
         name=person.name,
@@ -111,7 +113,7 @@ def issue_code(asking: "Asking", category: str) -> issuing.IssuedCode:
     )
 
     def also(write: Transaction, code: Code) -> None:
-        audit.add(write, asking.entry("code issued", code.code_id))
+        audit.add(write, asking.entry("code issued", code.code_id).of_code(code))
 
     return issuing.issue(order, asking.now, also)
 
@@ -156,7 +158,7 @@ def revoke_code(asking: "Asking", code_id: str) -> None:
         codes.revoke(transaction, code)
         fact = notifications.Fact(code.domain, code.owner, code.fingerprint)
         notifications.add_fact(transaction, fact, asking.now)
-        audit.add(transaction, asking.entry("code revoked", code_id))
+        audit.add(transaction, asking.entry("code revoked", code_id).of_code(code))
         try:
             transaction.commit()
         except Refused:

@@ -1,14 +1,17 @@
 """The audit table: who did what, when, from where; one immutable item per event.
 
-No code, token or password goes in: a code is named by its code_id.
+Every action is in docs/data-model.md. No code, token or password goes in: a code is named by its
+code_id.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from pynamodb.attributes import TTLAttribute, UnicodeAttribute, UTCDateTimeAttribute
 
 from chalicelib import settings
+from chalicelib.core.codes import Code
+from chalicelib.core.devices import Device
 from chalicelib.storage.connection import Item, Transaction
 from chalicelib.storage.ids import new_id
 from chalicelib.storage.lists import Page, Span, query
@@ -21,10 +24,13 @@ class Entry:
     Args:
         domain: whose trail it belongs to.
         action: what happened (`code redeemed`, `code refused`, `device released`).
-        actor: sip of the person or hw_id of the phone.
-        subject: the code_id or hw_id that it happened to.
+        actor: a person's sip, with their domain if it is another; a phone's hw_id; the app of a
+            Users instance and its domain; the name of an installation and its id.
+        subject: the code_id, hw_id, rollout_id or name that it happened to.
         source: where from, in the form of rate_limits.source_of.
-        detail: a refusal's reason, empty for none.
+        detail: a refusal's reason, or what changed, empty for none.
+        owner: sip of the user whose code or phone it is, empty for none.
+        rollout_id: the rollout that the code is of, empty for none.
     """
 
     domain: str
@@ -34,6 +40,16 @@ class Entry:
     subject: str
     source: str
     detail: str = ""
+    owner: str = ""
+    rollout_id: str = ""
+
+    def of_code(self, code: Code) -> "Entry":
+        """Say for whom the code is that this is about."""
+        return replace(self, owner=code.owner, rollout_id=code.rollout_id)
+
+    def of_device(self, device: Device) -> "Entry":
+        """Say whose the phone is, or was, that this is about."""
+        return replace(self, owner=device.user, rollout_id=device.rollout_id)
 
 
 class AuditItem(Item):
@@ -49,6 +65,8 @@ class AuditItem(Item):
     subject = UnicodeAttribute()
     source = UnicodeAttribute()
     detail = UnicodeAttribute(null=True)
+    owner = UnicodeAttribute(null=True)
+    rollout_id = UnicodeAttribute(null=True)
     purge_at = TTLAttribute()
 
 

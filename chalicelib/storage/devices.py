@@ -3,7 +3,7 @@
 It must not decide who may take a device over or which jobs it gets (core/).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
@@ -23,6 +23,7 @@ from chalicelib.loading import on_use
 from chalicelib.storage.connection import (
     EnumAttribute,
     Item,
+    Refused,
     Transaction,
     batch_get,
     plain,
@@ -142,12 +143,13 @@ def remove(write: Transaction, device: Device) -> None:
     write.delete("device", DeviceItem(device.hw_id), _is_registered_as(device))
 
 
-def report(device: Device, seen: Device) -> bool:
-    """Keep what a device reported.
+def report(device: Device, seen: Device, also: Callable[[Transaction], None] | None = None) -> bool:
+    """Keep what a device reported, or what an administrator changed of it.
 
     Args:
         device: as it shall be; only what differs from `seen` is written, maps entry by entry, so
             that two reports at once do not undo each other.
+        also: adds what must happen with it to the same transaction.
 
     Returns:
         Whether it still has the registration under which it reported.
@@ -169,18 +171,37 @@ def report(device: Device, seen: Device) -> bool:
     at = seen
     for _ in range(_MAX_RACES):
         places, condition = _places(device, seen, at)
-        try:
-            wanted.update([*actions, *places], condition)
-        except UpdateError as error:
-            if error.cause_response_code != "ConditionalCheckFailedException":
-                raise
-        else:
+        if _is_written(wanted, [*actions, *places], condition, also):
             return True
         now = find_all([device.hw_id])
         if not now or now[0].registration_id != seen.registration_id:
             return False
         at = now[0]
     raise StoreUnavailableError("device changed too often")
+
+
+def _is_written(
+    item: DeviceItem,
+    actions: list["Action"],
+    condition: Condition,
+    also: Callable[[Transaction], None] | None,
+) -> bool:
+    """Write a report; tells whether what must still be so was."""
+    try:
+        if also is None:
+            item.update(actions, condition)
+        else:
+            transaction = Transaction()
+            transaction.update("device", item, actions, condition)
+            also(transaction)
+            transaction.commit()
+    except Refused:
+        return False
+    except UpdateError as error:
+        if error.cause_response_code != "ConditionalCheckFailedException":
+            raise
+        return False
+    return True
 
 
 def list_all(

@@ -22,6 +22,7 @@ class Installation:
     Args:
         installation_id: ULID, the first part of its key.
         key_hash: SHA-256 of its key.
+        domain: of who made it, whose audit trail tells of its codes; empty for older ones.
     """
 
     installation_id: str
@@ -29,6 +30,7 @@ class Installation:
     key_hash: str = field(repr=False)
     created_by: str
     created_at: datetime
+    domain: str = ""
 
 
 class InstallationItem(Item):
@@ -41,6 +43,7 @@ class InstallationItem(Item):
     key_hash = UnicodeAttribute()
     created_by = UnicodeAttribute()
     created_at = UTCDateTimeAttribute()
+    domain = UnicodeAttribute(null=True)
 
 
 def put(installation: Installation, entry: audit.Entry) -> None:

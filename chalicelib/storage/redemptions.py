@@ -52,7 +52,8 @@ def write(code: Code, digits: str, device: Device, seen: Device | None, entry: a
         notifications.add_pending(transaction, code, digits, device, entry.at)
     if code.rollout_id:
         registrations.register(transaction, code, device.hw_id, entry.at)
-    audit.add(transaction, entry)
+    audit.add(transaction, entry.of_code(code))
+    tell_former(transaction, device, seen, entry)
     transaction.commit()
 
 
@@ -70,6 +71,7 @@ def admit(device: Device, seen: Device | None, entry: audit.Entry) -> None:
     transaction = Transaction()
     assign(transaction, device, seen, entry.at)
     audit.add(transaction, entry)
+    tell_former(transaction, device, seen, entry)
     transaction.commit()
 
 
@@ -89,6 +91,22 @@ def assign(
         holdings.put_phone(write, device)
     if seen is not None and (seen.domain, seen.user) != (device.domain, device.user):
         drop(write, seen, now)
+
+
+def tell_former(write: Transaction, device: Device, seen: Device | None, why: audit.Entry) -> None:
+    """Add to a transaction what another domain's audit trail says of a device that it loses.
+
+    It does not say to whom: that is nobody's business there.
+
+    Args:
+        device: as it shall be.
+        seen: as it was, None if it was never seen.
+        why: what the trail of its new domain says.
+    """
+    if seen is not None and seen.domain not in {"", device.domain}:
+        hw_id = device.hw_id
+        left = audit.Entry(seen.domain, why.at, "device left", hw_id, hw_id, why.source)
+        audit.add(write, left.of_device(seen))
 
 
 def release(device: Device, entry: audit.Entry) -> None:
@@ -115,7 +133,7 @@ def _end(device: Device, entry: audit.Entry, end: Callable[[Transaction, Device]
     transaction = Transaction()
     drop(transaction, device, entry.at)
     end(transaction, device)
-    audit.add(transaction, entry)
+    audit.add(transaction, entry.of_device(device))
     transaction.commit()
 
 
@@ -160,7 +178,7 @@ def _refuse(code: Code, refusal: Refusal, entry: audit.Entry, *, tells_entry: bo
             registrations.note_refusal(transaction, code, refusal, entry.at)
     fact = notifications.Fact(code.domain, code.owner, code.fingerprint, rollout_id=code.rollout_id)
     notifications.add_fact(transaction, fact, entry.at)
-    audit.add(transaction, entry)
+    audit.add(transaction, entry.of_code(code))
     transaction.commit()
 
 

@@ -4,12 +4,21 @@ It must not decide what they may do.
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pynamodb.attributes import BooleanAttribute, UnicodeAttribute
-from pynamodb.exceptions import PutError
 
-from chalicelib.storage.connection import Item, at_once, batch_get, batch_put, can_be_there
+from chalicelib.storage import audit
+from chalicelib.storage.connection import (
+    Item,
+    Refused,
+    Transaction,
+    at_once,
+    batch_get,
+    batch_put,
+    can_be_there,
+)
 from chalicelib.storage.domains import (
     Category,
     Domain,
@@ -108,17 +117,17 @@ def list_all(domain: str, limit: int, after: str | None) -> Page[User]:
     return Page([UserItem.read(item, User) for item in page.items], page.next_after)
 
 
-def put_new(user: User) -> None:
-    """Keep a user at first sign-in; one that is there already stays as it is.
+def put_new(user: User, entry: audit.Entry) -> None:
+    """Keep a user at first sign-in, and write that down; one that is there already stays as it is.
 
     Raises:
         StoreUnavailableError: throttled or unreachable.
     """
-    try:
-        UserItem.of(user).save(UserItem.sip.does_not_exist())
-    except PutError as error:
-        if error.cause_response_code != "ConditionalCheckFailedException":
-            raise
+    transaction = Transaction()
+    transaction.put("user", UserItem.of(user), UserItem.sip.does_not_exist())
+    audit.add(transaction, entry)
+    with suppress(Refused):
+        transaction.commit()
 
 
 def put_all(users: Iterable[User]) -> None:

@@ -197,7 +197,7 @@ export async function showAudit(place, site) {
       [t("audit.what"), (entry) => h("span", {}, said("action", entry.action), entry.detail && h("small", {}, entry.detail))],
       [t("audit.when"), (entry) => moment(entry.at, { dateStyle: "short", timeStyle: "medium" })],
       [t("audit.who"), (entry) => entry.actor || "–"],
-      [t("audit.subject"), (entry) => entry.subject || "–"],
+      [t("audit.subject"), (entry) => h("span", {}, entry.subject || "–", entry.owner && h("small", {}, entry.owner))],
       [t("audit.source"), (entry) => h("span", { class: "whole" }, entry.source || "–")],
     ],
     read: (cursor) => call("GET", `${site.path}/audit`, { query: { month: month.value, limit: LIMIT, cursor } }),

@@ -672,6 +672,8 @@ export default {
   "action.token removed": "Token entfernt",
   "action.installation made": "Installation angelegt",
   "action.installation deleted": "Installation gelöscht",
+  "action.device left": "Gerät ging an eine andere Domäne",
+  "action.user added": "Benutzer hinzugefügt",
   "action.users imported": "Benutzer importiert",
   "action.rollout made": "Registrierung angelegt",
   "action.job made": "Auftrag angelegt",

@@ -27,6 +27,12 @@ def text(name: str) -> str:
     return (DOCS / name).read_text()
 
 
+def documented_actions() -> set[str]:
+    """Find what the audit trail can say, as docs/data-model.md lists it."""
+    section = text("data-model.md").split("## The audit trail")[1].split("\n## ")[0]
+    return set(re.findall(r"^\| `([a-z ]+)` \|", section, re.MULTILINE))
+
+
 def test_every_route_is_described_and_every_description_is_a_route() -> None:
     """Method by method, in docs/openapi.json, which is the file that ships."""
     served = {(path, method.lower()) for path, routes in app.routes.items() for method in routes}

@@ -14,6 +14,7 @@ from chalicelib import documents
 from chalicelib.api import problems, schemas
 from chalicelib.core.errors import InvalidRequestError
 from chalicelib.roles.people import Outcome
+from tests.docs.test_documented import documented_actions
 
 ROOT = Path(__file__).parent.parent.parent
 WEB = ROOT / "chalicelib" / "web"
@@ -24,8 +25,8 @@ MAKERS = {"Fault": 1, "_fails": 0, "_matching": 1, "_missing": 2}
 """Who makes a fault, and which argument its message is."""
 
 ACTION = re.compile(
-    r"(code|codes|device|admission|domain|category|token|installation|users|rollout|job|firmware)"
-    r" (\w+ed|made|set|shown)"
+    r"(codes?|device|admission|domain|category|token|installation|users?|rollout|job|firmware)"
+    r" (\w+ed|made|set|shown|left)"
 )
 NEVER_SEEN = {"no JSON object", "no JSON", "a message type is needed", "unknown"}
 """Of websocket frames that no page sends."""
@@ -213,15 +214,24 @@ def test_german_has_words_for_every_refusal() -> None:
     assert {slug for slug in slugs if f"problem.{slug}" not in GERMAN} == set()
 
 
-def test_german_has_words_for_every_action_of_the_audit_trail() -> None:
-    """As the roles write them."""
-    found = {
+def actions() -> set[str]:
+    """Find what the audit trail can say."""
+    return {
         node.value
-        for module in sources("roles")
+        for module in sources("roles", "storage")
         for node in ast.walk(module)
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
         and ACTION.fullmatch(node.value)
     }
-    assert len(found) > 25
-    assert {one for one in found if f"action.{one}" not in GERMAN} == set()
+
+
+def test_german_has_words_for_every_action_of_the_audit_trail() -> None:
+    """As the roles write them."""
+    assert len(actions()) > 25
+    assert {one for one in actions() if f"action.{one}" not in GERMAN} == set()
+
+
+def test_every_action_of_the_audit_trail_is_described() -> None:
+    """In docs/data-model.md, and no other."""
+    assert documented_actions() == actions()

@@ -364,7 +364,7 @@ def test_the_audit_trail_says_who_did_what(caller: Caller) -> None:
         ("category made", "admin", "Gateways"),
         ("category made", "admin", CATEGORY),
         ("device admitted", PHONE, PHONE),
-        ("domain made", "platform", DOMAIN),
+        ("domain made", "platform (platform.example)", DOMAIN),
         ("token set", "admin", DOMAIN),
         ("token shown", "admin", DOMAIN),
     ]

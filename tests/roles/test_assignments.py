@@ -16,12 +16,14 @@ from chalicelib.core.errors import (
     NotAllowedError,
     NotFoundError,
     Refusal,
+    StoreUnavailableError,
 )
 from chalicelib.roles import assignments, devices, domains, registrations, updates, users
 from chalicelib.roles.asking import Asking
+from chalicelib.storage import audit
 from chalicelib.storage import devices as device_table
 from local import demo
-from tests import world
+from tests import faults, world
 from tests.conftest import NOW
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("table_names")]
@@ -273,6 +275,24 @@ def test_somebody_elses_phone_takes_nobodys_place() -> None:
         assignments.put_in_place(world.admin(LATER), DOMAIN, world.HW_ID, foreign)
     assert refused.value.refusal is Refusal.DEVICE_OF_ANOTHER_DOMAIN
     assert (stored(world.HW_ID), stored(NEW)) == before
+
+
+def test_a_change_that_is_not_written_down_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Phone, trail and what its user hears: all or nothing, and the same call mends it."""
+    registered()
+
+    def changes() -> list[tuple[str, str]]:
+        trail = audit.list_month(DOMAIN, f"{NOW:%Y-%m}", 100, None).items
+        return [(one.detail, one.owner) for one in trail if one.action == "device changed"]
+
+    with (
+        faults.failing(monkeypatch, "TransactWriteItems", faults.timeout()),
+        pytest.raises(StoreUnavailableError),
+    ):
+        assignments.change(world.admin(), DOMAIN, world.HW_ID, "Desk", None)
+    assert (stored(world.HW_ID).name, changes()) == ("", [])
+    assignments.change(world.admin(), DOMAIN, world.HW_ID, "Desk", None)
+    assert (stored(world.HW_ID).name, changes()) == ("Desk", [("renamed", "user1")])
 
 
 def test_who_is_beaten_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -393,13 +393,15 @@ def test_what_is_done_to_a_domain_stands_in_its_own_trail() -> None:
         ("category made", "Sales", ""),
         ("domain changed", NEW, "may_add_phones, websocket_password"),
         ("domain deleted", NEW, ""),
-        ("domain made", NEW, ""),
+        ("domain made", NEW, "websocket_password"),
         ("token removed", NEW, ""),
         ("token rotated", NEW, ""),
         ("token set", NEW, ""),
         ("token shown", NEW, ""),
     ]
-    assert {(one.actor, one.source) for one in page.items} == {("platform", world.HOME)}
+    assert {(one.actor, one.source) for one in page.items} == {
+        ("platform (platform.example)", world.HOME)
+    }
     own = domains.audit_trail(world.platform(), "platform.example", "2036-11", 20, None)
     assert own.items == []
 

@@ -19,7 +19,10 @@ from chalicelib.core.errors import (
 )
 from chalicelib.core.rate_limits import Limit, LimitName
 from chalicelib.roles import installations, issuing, provisioning
-from chalicelib.storage import audit, sightings
+from chalicelib.storage import audit, sightings, vault
+from chalicelib.storage import installations as installation_table
+from chalicelib.storage.ids import new_id
+from local import demo
 from tests import world
 from tests.conftest import NOW, use
 
@@ -54,7 +57,7 @@ def inquire(digits: str, hw_id: str = world.HW_ID) -> str:
 )
 def test_a_code_sends_its_phone_to_the_foreign_devices(lifetime: Lifetime, seconds: int) -> None:
     """Until it expires, by the lifetime that was asked for."""
-    issued = installations.issue_code(new_key(), DEVICES_URL, lifetime, NOW)
+    issued = installations.issue_code(new_key(), DEVICES_URL, lifetime, world.HOME, NOW)
     assert issued.code.expires_at == NOW + timedelta(seconds=seconds)
     assert "config change SYSCLIENT wss%3A%2F%2Fapps.foreign.example" in inquire(issued.digits)
 
@@ -64,7 +67,7 @@ def test_of_a_code_we_keep_its_way_and_nothing_else(
 ) -> None:
     """No domain, no owner, no digits; and the key is stored hashed."""
     key = new_key()
-    issued = installations.issue_code(key, DEVICES_URL, Lifetime.USER, NOW)
+    issued = installations.issue_code(key, DEVICES_URL, Lifetime.USER, world.HOME, NOW)
     (item,) = client.scan(TableName=table_names["codes"])["Items"]
     kept = {"fingerprint", "code_id", "state", "lifetime", "devices_url"}
     assert set(item) == kept | {"issued_at", "expires_at", "purge_at"}
@@ -73,11 +76,30 @@ def test_of_a_code_we_keep_its_way_and_nothing_else(
         assert secret not in str(item) + str(stored)
 
 
+def test_who_made_an_installation_reads_of_its_codes() -> None:
+    """In the trail of their domain; one that was made before that was kept has none."""
+    made = installations.create(world.platform(), "Foreign AG").installation
+    older = replace(made, installation_id=new_id(NOW), domain="")
+    older_key = f"{older.installation_id}.{vault.new_token()}"
+    older = replace(older, key_hash=vault.token_hash(older_key))
+    installation_table.put(older, audit.Entry("d.example", NOW, "a", "b", "c", world.HOME))
+    month = f"{NOW:%Y-%m}"
+    before = audit.list_month(demo.INSTANCE_DOMAIN, month, 10, None).items
+    installations.issue_code(older_key, DEVICES_URL, Lifetime.USER, world.HOME, NOW)
+    assert audit.list_month(demo.INSTANCE_DOMAIN, month, 10, None).items == before
+    key = new_key()
+    issued = installations.issue_code(key, DEVICES_URL, Lifetime.USER, "203.0.113.5", NOW)
+    trail = audit.list_month(demo.INSTANCE_DOMAIN, month, 10, None).items
+    (told,) = [one for one in trail if one.action == "code issued"]
+    assert told.actor == f"Foreign AG ({key.partition('.')[0]})"
+    assert (told.subject, told.source) == (issued.code.code_id, "203.0.113.5")
+
+
 def test_our_own_devices_refuses_a_foreign_code(
     client: "DynamoDBClient", table_names: dict[str, str]
 ) -> None:
     """As it refuses an unknown one; nobody's audit trail has it, and it still routes."""
-    issued = installations.issue_code(new_key(), DEVICES_URL, Lifetime.USER, NOW)
+    issued = installations.issue_code(new_key(), DEVICES_URL, Lifetime.USER, world.HOME, NOW)
     before = client.scan(TableName=table_names["audit"], Select="COUNT")["Count"]
     with pytest.raises(CodeNotRedeemableError):
         world.redeem(issued.digits)
@@ -88,11 +110,11 @@ def test_our_own_devices_refuses_a_foreign_code(
 def test_a_key_is_dead_once_its_installation_is_deleted() -> None:
     """At once; what it had issued goes on."""
     key = new_key()
-    issued = installations.issue_code(key, DEVICES_URL, Lifetime.USER, NOW)
+    issued = installations.issue_code(key, DEVICES_URL, Lifetime.USER, world.HOME, NOW)
     installation_id = key.partition(".")[0]
     installations.delete(world.platform(), installation_id)
     with pytest.raises(NotSignedInError):
-        installations.issue_code(key, DEVICES_URL, Lifetime.USER, NOW)
+        installations.issue_code(key, DEVICES_URL, Lifetime.USER, world.HOME, NOW)
     assert "SYSCLIENT" in inquire(issued.digits)
     for gone in (installation_id, "short"):
         with pytest.raises(NotFoundError):
@@ -105,16 +127,16 @@ def test_a_key_that_is_none_opens_nothing(change: str) -> None:
     key = new_key()
     wrong = f"{key.partition('.')[0]}.{change}" if change else ""
     with pytest.raises(NotSignedInError):
-        installations.issue_code(wrong, DEVICES_URL, Lifetime.USER, NOW)
+        installations.issue_code(wrong, DEVICES_URL, Lifetime.USER, world.HOME, NOW)
     with pytest.raises(NotSignedInError):
-        installations.issue_code(change, DEVICES_URL, Lifetime.USER, NOW)
+        installations.issue_code(change, DEVICES_URL, Lifetime.USER, world.HOME, NOW)
 
 
 @pytest.mark.parametrize("url", ["", "apps.foreign.example", "ftp://a/b", "http://[", "wss://a b"])
 def test_a_devices_url_must_be_one(url: str) -> None:
     """Said by field, and not charged."""
     with pytest.raises(InvalidRequestError) as refused:
-        installations.issue_code(new_key(), url, Lifetime.USER, NOW)
+        installations.issue_code(new_key(), url, Lifetime.USER, world.HOME, NOW)
     assert [fault.field for fault in refused.value.faults] == ["devices_url"]
 
 
@@ -125,10 +147,10 @@ def test_each_installation_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatc
     use(replace(settings.current(), limits=limits), monkeypatch)
     greedy, other = new_key(), new_key()
     for _ in range(2):
-        installations.issue_code(greedy, DEVICES_URL, Lifetime.USER, NOW)
+        installations.issue_code(greedy, DEVICES_URL, Lifetime.USER, world.HOME, NOW)
     with pytest.raises(LimitReachedError):
-        installations.issue_code(greedy, DEVICES_URL, Lifetime.USER, NOW)
-    installations.issue_code(other, DEVICES_URL, Lifetime.USER, NOW)
+        installations.issue_code(greedy, DEVICES_URL, Lifetime.USER, world.HOME, NOW)
+    installations.issue_code(other, DEVICES_URL, Lifetime.USER, world.HOME, NOW)
 
 
 def test_installations_are_for_platform_admins_alone() -> None:
@@ -151,7 +173,7 @@ def test_installations_are_for_platform_admins_alone() -> None:
 
 def test_what_phones_told_is_for_platform_admins_alone() -> None:
     """Everything that the concept lists, the time of first connect included."""
-    issued = installations.issue_code(new_key(), DEVICES_URL, Lifetime.USER, NOW)
+    issued = installations.issue_code(new_key(), DEVICES_URL, Lifetime.USER, world.HOME, NOW)
     sightings.forget()
     inquire(issued.digits)
     page = provisioning.list_sightings(world.platform(), f"{NOW:%Y-%m-%d}", 10, None)

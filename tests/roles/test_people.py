@@ -294,7 +294,7 @@ def test_an_import_decides_who_may_add_phones() -> None:
     take_in(line("user1", may_add_phones=None))
     with pytest.raises(NotAllowedError):
         world.issue("user1")
-    assert not users.profile(world.person("user1")).may_add_phones
+    assert not users.profile(world.asking("user1")).may_add_phones
     domains.change(OFFICE, world.DOMAIN, {"may_add_phones": True})
     assert world.issue("user1")
 

@@ -174,6 +174,42 @@ def test_promise_3_a_repeat_from_elsewhere_is_refused_audited_and_shown(
     ]
 
 
+def test_a_domain_hears_that_it_lost_a_phone() -> None:
+    """That never came back and that another domain took: what, from where, and not to whom."""
+    world.redeem(world.issue().digits)
+    later = NOW + timedelta(days=2)
+    code = world.issue_rollout(later, "vera", "other.example", "Sales")
+    world.redeem(code.digits, source="198.51.100.9", now=later)
+    (newest, *_) = audit.list_month(world.DOMAIN, f"{later:%Y-%m}", 10, None).items
+    assert newest == audit.Entry(
+        domain=world.DOMAIN,
+        at=later,
+        action="device left",
+        actor=world.HW_ID,
+        subject=world.HW_ID,
+        source="198.51.100.9",
+        owner="user1",
+    )
+
+
+def test_what_is_not_charged_does_not_fill_the_audit_trail() -> None:
+    """A phone's own code, refused again and again, is written down once in ten minutes a source."""
+    issued = world.issue()
+    world.redeem(issued.digits)
+    for source in ("198.51.100.9", "198.51.100.10"):
+        for minute in range(15):
+            now = NOW + timedelta(minutes=minute)
+            outcome = _attempt(issued.digits, world.HW_ID, source, now)
+            assert isinstance(outcome, CodeNotRedeemableError)
+    trail = audit.list_month(world.DOMAIN, f"{NOW:%Y-%m}", 100, None).items
+    refused = [(one.source, one.at - NOW) for one in trail if one.action == "code refused"]
+    assert sorted(refused) == [
+        (source, timedelta(minutes=minute))
+        for source in ("198.51.100.10", "198.51.100.9")
+        for minute in (0, 10)
+    ]
+
+
 def test_promise_3_a_source_that_has_nothing_left_may_still_repeat() -> None:
     """A code that this very phone redeemed is not charged, whoever else guesses behind its NAT."""
     issued = world.issue()
@@ -353,7 +389,9 @@ def test_promise_12_a_dump_holds_nothing_that_administrators_set_in_secret(
     password = {"password": "pass of a phone"}
     updates.make_configuration_job(office, world.DOMAIN, "*", "admin-password", password)
     made = installations.create(platform, "Foreign Ltd")
-    foreign = installations.issue_code(made.key, "https://f.example", Lifetime.USER, NOW)
+    foreign = installations.issue_code(
+        made.key, "https://f.example", Lifetime.USER, world.HOME, NOW
+    )
     registration = world.admit(world.claiming(secrets[1]))
     _attempt_claim("a wrong security token")
     secrets += [password["password"], foreign.digits, "a wrong security token"]
@@ -368,7 +406,7 @@ def test_promise_12_a_dump_holds_nothing_that_administrators_set_in_secret(
         assert isinstance(_attempt_claim(fake), CodeNotRedeemableError)
     fake = f"{made.installation.installation_id}.{made.installation.key_hash}"
     with pytest.raises(NotSignedInError):
-        installations.issue_code(fake, "https://f.example", Lifetime.USER, NOW)
+        installations.issue_code(fake, "https://f.example", Lifetime.USER, world.HOME, NOW)
 
 
 def _attempt_claim(token: str) -> Any:  # noqa: ANN401 - an outcome

@@ -11,7 +11,7 @@ from chalicelib.core.errors import (
     StoreUnavailableError,
 )
 from chalicelib.roles import users
-from chalicelib.storage import codes, connection, domains, vault
+from chalicelib.storage import audit, codes, connection, domains, vault
 from chalicelib.storage import devices as device_table
 from chalicelib.storage import users as user_table
 from tests import world
@@ -27,20 +27,23 @@ def seeded(table_names: dict[str, str]) -> None:
 
 def test_a_person_becomes_a_user_at_first_sign_in() -> None:
     """Once, and what an import said of them later is not undone."""
-    newcomer = world.person("zoe", roles=("users-admin",))
+    newcomer = world.asking("zoe", roles=("users-admin",))
     told = users.profile(newcomer)
     assert (told.sip, told.name, told.may_add_phones) == ("zoe", "Zoe", True)
     assert told.roles == ("users-admin",)
     user_table.put_all([user_table.User("example.com", "zoe", name="Zoe Z.", may_add_phones=False)])
     assert not users.profile(newcomer).may_add_phones
-    user_table.put_new(user_table.User("example.com", "zoe", name="Again"))
+    again = user_table.User("example.com", "zoe", name="Again")
+    user_table.put_new(again, newcomer.entry("user added", "zoe"))
     assert user_table.UserItem.get("example.com", "zoe").name == "Zoe Z."
+    trail = audit.list_month("example.com", "2036-11", 10, None).items
+    assert [(one.action, one.actor, one.subject) for one in trail] == [("user added", "zoe", "zoe")]
 
 
 def test_a_domain_that_is_not_served_is_refused() -> None:
     """A token of the right issuer for a foreign domain gets nothing."""
     with pytest.raises(NotAllowedError):
-        users.profile(world.person(domain="foreign.example"))
+        users.profile(world.asking(domain="foreign.example"))
     with pytest.raises(NotAllowedError):
         users.issue_code(world.asking(domain="foreign.example"), "Office")
 

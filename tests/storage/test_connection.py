@@ -297,13 +297,11 @@ def test_unexpected_failures_of_single_writes_are_raised(monkeypatch: pytest.Mon
     """Only a refused condition is an answer to a conditional write."""
     from dataclasses import replace
 
-    from pynamodb.exceptions import PutError, UpdateError
+    from pynamodb.exceptions import UpdateError
 
     from chalicelib.core.devices import Facts
 
     odd = faults.client_error("ValidationException", "any")
-    with faults.failing(monkeypatch, "PutItem", odd), pytest.raises(PutError):
-        users.put_new(users.User("d", "s"))
     device = Device("a" * 12, Standing.REGISTERED, registration_id="R")
     with faults.failing(monkeypatch, "UpdateItem", odd), pytest.raises(UpdateError):
         devices.report(replace(device, prot="1"), device)
