@@ -16,6 +16,7 @@ from tests.http.service import Caller
 from tests.http.test_installations import ELSEWHERE
 from tests.http.test_installations import make as make_installation
 from tests.http.test_phones import IDENTIFY, MAC
+from tests.http.test_profile import issue
 from tests.wires import Wires
 
 LOGINS = (LimitName.LOGINS, LimitName.DOMAIN_LOGINS, LimitName.MESSAGES)
@@ -129,3 +130,23 @@ def test_a_limit_that_refuses_over_a_websocket_is_counted_once(
         capsys.readouterr()
         attempt()
         assert counted(capsys.readouterr().out) == known
+
+
+def test_a_guest_who_uses_a_source_up_stops_no_registered_phone(caller: Caller) -> None:
+    """It gets its jobs by its token; a code typed meanwhile is kept, and good from elsewhere."""
+    code, other = (issue(caller, user)["code"] for user in ("user1", "user2"))
+    script = caller.call("GET", "/devices/update", query={**MAC, "code": code}).text
+    token = script.split("device_token%3D")[1].split()[0]
+    attempt = guesses(caller)
+    for _ in range(12):
+        attempt()
+    poll = caller.call("GET", "/devices/update", query={**MAC, "device_token": token}).text
+    assert "mod cmd UP1 check ser" in poll
+    new = {"mac": "00-90-33-00-00-99", "code": other}
+    waits = caller.call("GET", "/devices/update", query=new).text
+    assert waits.startswith("# ")
+    assert "vars" not in waits
+    assert (
+        "device_token"
+        in caller.call("GET", "/devices/update", query=new, source="198.51.100.9").text
+    )
