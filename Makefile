@@ -56,6 +56,7 @@ bench: .venv/.dev .engine/DynamoDBLocal.jar ## measure cold starts and handlers 
 package: .venv/.dev ## what CloudFormation deploys, in build/ (STAGE=dev or prod)
 	rm -rf build
 	$(BIN)/chalice package --stage $(STAGE) --merge-template infra/resources.json build
+	$(BIN)/python -m infra.bytecode build
 
 deploy: package ## show what would change in AWS, change it after a yes (STAGE= BUCKET= PARAMETERS="A=b" YES=1)
 	@BUCKET="$(BUCKET)" YES="$(YES)" infra/deploy.sh dialtone-$(STAGE) build/sam.json $(PARAMETERS)

@@ -50,6 +50,11 @@ class _Api(ThreadingHTTPServer):
         self.running: dict[str, _Invocation] = {}
         self.failed_to_start: list[object] = []
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a process that has ended while it asked for the next event."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type] # socketserver's own
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Api
@@ -132,25 +137,34 @@ def unzip(package: Path, into: Path) -> None:
                 shutil.copy(str(file.locate()), target)
 
 
+def path(place: Path) -> tuple[Path, ...]:
+    """Tell where Python finds what was unzipped, in its order."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    layer = place / "opt" / "python" / "lib" / version / "site-packages"
+    return place / "task", layer, place / "client"
+
+
 @contextmanager
 def running(
-    place: Path, handler: str, environment: Mapping[str, str]
+    place: Path, handler: str, environment: Mapping[str, str], output: int | None = None
 ) -> Iterator[PackagedFunction]:
-    """Start a function from where it was unzipped, by its handler (`app.follow_notifications`)."""
+    """Start a function from where it was unzipped, by its handler (`app.follow_notifications`).
+
+    Args:
+        output: where its log goes, None for where ours goes.
+    """
     api = _Api()
     thread = threading.Thread(target=api.serve_forever, daemon=True)
     thread.start()
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    layer = place / "opt" / "python" / "lib" / version / "site-packages"
-    path = [place / "task", layer, place / "client"]
     process = subprocess.Popen(  # noqa: S603 - our own command
         # without site, so that nothing that is installed here can help
         [os.path.realpath(sys.executable), "-S", "-m", "awslambdaric", handler],
         cwd=place / "task",
+        stdout=output,
         env={
             **environment,
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join(str(one) for one in path),
+            "PYTHONPATH": os.pathsep.join(str(one) for one in path(place)),
             "LAMBDA_TASK_ROOT": str(place / "task"),
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}",
             "AWS_LAMBDA_FUNCTION_NAME": handler.partition(".")[2],

@@ -13,14 +13,18 @@ Resources = dict[str, dict[str, Any]]
 
 def package(folder: Path, stage: str = "prod") -> Path:
     """Package as `make package` does."""
-    command = [str(Path(sys.executable).parent / "chalice"), "package", "--stage", stage]
-    subprocess.run(  # noqa: S603 - our own command
-        [*command, "--merge-template", "infra/resources.json", str(folder)],
-        cwd=ROOT,
-        env={**os.environ, "AWS_DEFAULT_REGION": "eu-central-1"},
-        check=True,
-        capture_output=True,
-    )
+    chalice = [str(Path(sys.executable).parent / "chalice"), "package", "--stage", stage]
+    for command in (
+        [*chalice, "--merge-template", "infra/resources.json", str(folder)],
+        [sys.executable, "-m", "infra.bytecode", str(folder)],
+    ):
+        subprocess.run(  # noqa: S603 - our own commands
+            command,
+            cwd=ROOT,
+            env={**os.environ, "AWS_DEFAULT_REGION": "eu-central-1"},
+            check=True,
+            capture_output=True,
+        )
     return folder
 
 

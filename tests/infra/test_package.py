@@ -1,7 +1,10 @@
 """What CloudFormation gets: packaged for real, and read."""
 
 import hashlib
+import importlib.util
 import json
+import os
+import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -13,7 +16,7 @@ import pytest
 from chalicelib import settings
 from chalicelib.api import rollouts
 from local import api_gateway, tables
-from tests.infra import templates
+from tests.infra import runtime, templates
 from tests.infra.templates import Resources, of_type, references
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("package")]
@@ -310,7 +313,41 @@ def test_what_ships_is_the_service_and_nothing_else(packaged: Path) -> None:
     """No test, no local server, no key; the pages and the description are in it."""
     names = zipfile.ZipFile(packaged / "deployment.zip").namelist()
     assert {"app.py", "chalicelib/openapi.json", "chalicelib/web/index.html"} <= set(names)
-    assert {name.split("/")[0] for name in names} == {"app.py", "chalice", "chalicelib"}
+    compiled = "__pycache__"
+    assert {name.split("/")[0] for name in names} == {"app.py", "chalice", "chalicelib", compiled}
+    assert [name for name in names if name.startswith(compiled)] == [
+        importlib.util.cache_from_source("app.py")
+    ]
+
+
+COMPILED = """
+import sys
+compiled = set()
+sys.addaudithook(lambda event, given: event == "compile" and compiled.add(str(given[1])))
+import app
+import chalicelib.api.schemas, cryptography.hazmat.primitives.ciphers.aead, jwt
+print([name for name in compiled if name.startswith(PLACE)])
+"""
+
+
+def test_nothing_is_compiled_when_it_starts(packaged: Path, tmp_path: Path) -> None:
+    """Every module has come with its bytecode, and Python takes it."""
+    runtime.unzip(packaged, tmp_path)
+    done = subprocess.run(  # noqa: S603 - our own command
+        [
+            os.path.realpath(sys.executable),
+            "-S",
+            "-B",
+            "-c",
+            f"PLACE = {str(tmp_path)!r}{COMPILED}",
+        ],
+        cwd=tmp_path / "task",
+        env={"PYTHONPATH": os.pathsep.join(map(str, runtime.path(tmp_path)))},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "[]"
 
 
 def test_two_packages_are_the_same(packaged: Path, tmp_path: Path) -> None:
