@@ -5,7 +5,7 @@ only here (docs/decisions/0014). No logic, no I/O and no environment here.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chalice.app import (
     Chalice,
@@ -18,7 +18,14 @@ from chalice.app import (
 )
 
 from chalicelib.api import devices, domains, phones, problems, profile, rollouts, scripts, web
-from chalicelib.sockets import connections, push
+from chalicelib.loading import on_use
+
+if TYPE_CHECKING:
+    from chalicelib.sockets import connections, push
+else:
+    # a phone's cold start does without websockets
+    connections = on_use("chalicelib.sockets.connections")
+    push = on_use("chalicelib.sockets.push")
 
 app = Chalice("dialtone", configure_logs=False)
 app.experimental_feature_flags.add("WEBSOCKETS")

@@ -47,8 +47,10 @@ print(found)
 
 COLD = """
 import asyncio, json, sys
-from local.api_gateway import Context
 from app import app
+STORE = ("botocore", "pynamodb", "chalicelib.sockets")
+store = [name for name in STORE if name in sys.modules]
+from local.api_gateway import Context
 
 def get(path, query):
     return app({
@@ -69,6 +71,7 @@ answers.append(get("/devices/update", {"sn": "009033000001", "device_token": TOK
 print(json.dumps({
     "answers": [answer["body"] for answer in answers],
     "heavy": [name for name in HEAVY if name in sys.modules],
+    "store": store,
 }))
 """
 
@@ -116,5 +119,6 @@ def test_the_phones_path_loads_nothing_heavy(
     monkeypatch.setenv("DYNAMODB_ENDPOINT", engine)
     told = json.loads(run(COLD, TOKEN=token).splitlines()[-1])
     assert told["heavy"] == []
+    assert told["store"] == []
     assert "vars create" in told["answers"][1]
     assert told["answers"][2].startswith("# dialtone: ")
