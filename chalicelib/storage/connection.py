@@ -147,6 +147,15 @@ def shared() -> SharedConnection:
         return _connect()
 
 
+def client_of(service: str) -> Any:  # noqa: ANN401 - botocore makes its classes itself
+    """Make a client of another service from what botocore has read already.
+
+    boto3 would begin anew, which takes a cold start longer than to fetch a secret.
+    """
+    with _lock:
+        return shared().session.create_client(service)
+
+
 def call(operation: str, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - DynamoDB's own JSON
     """Make a call that PynamoDB has no word for.
 

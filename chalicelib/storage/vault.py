@@ -18,6 +18,7 @@ from chalicelib import settings
 from chalicelib.core.app_login import CHALLENGE_DIGITS
 from chalicelib.core.codes import DIGIT_COUNT
 from chalicelib.core.errors import StoreUnavailableError
+from chalicelib.storage import connection
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.parameters import SecretsProvider
@@ -208,7 +209,7 @@ def _keys_by_arn(arn: str) -> dict[str, str]:
 def _provider() -> "SecretsProvider":
     from aws_lambda_powertools.utilities.parameters import SecretsProvider
 
-    return SecretsProvider()
+    return SecretsProvider(boto3_client=connection.client_of("secretsmanager"))
 
 
 @cache
