@@ -47,11 +47,8 @@ check: .venv/.dev ## everything that must hold before a commit; ends with the te
 	$(BIN)/lint-imports
 	$(MAKE) test
 
-bench: .venv/.dev .engine/DynamoDBLocal.jar ## measure cold starts and handlers against bare botocore, as ratios; count what phones cost
-	$(BIN)/python -m benchmarks
-	$(BIN)/python -m benchmarks.push
-	$(BIN)/python -m benchmarks.rollouts
-	$(BIN)/python -m benchmarks.units
+bench: .venv/.dev .engine/DynamoDBLocal.jar ## measure it all against bare botocore, into docs/benchmarks.md (CODES=1000000 PARTS="cold push")
+	@CODES="$(CODES)" $(BIN)/python -m benchmarks $(PARTS)
 
 package: .venv/.dev ## what CloudFormation deploys, in build/ (STAGE=dev or prod)
 	rm -rf build

@@ -10,24 +10,25 @@ import itertools
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from benchmarks import engine
-from benchmarks.engine import Bare, Call, event, renamed
+from benchmarks.engine import Bare, Call, renamed
+from benchmarks.table import Figure, Figures, Row
+from benchmarks.visits import Event, Visits, asking
 from chalicelib.core import roster
 from chalicelib.core.rollouts import State
-from chalicelib.identity import Person
 from chalicelib.roles import handouts, people, rollouts
 from chalicelib.roles.asking import Asking
-from local import demo
 from local.api_gateway import Context, thread_local
 
+TITLE = "A rollout of 20,000 users (s)"
+AGAINST = "the same calls by botocore"
 USERS = 20_000
 A_CALL = 1_000
 PHONES = 200
@@ -35,6 +36,31 @@ TIMES = 5
 SIPS = [f"person{number:05}" for number in range(USERS)]
 WORKERS = 8
 """As many as storage/connection.py has."""
+
+IMPORTED, UNCHANGED = "20,000 users imported", "the same, unchanged"
+ISSUED, A_CALL_OF_IT = "20,000 codes issued, 20 calls", "one of these calls"
+FIRST, NEXT = "first 1,000 entries, with counts", "next 1,000 entries"
+PENDING, REGISTERED = "next 1,000 pending entries", "1,000 registered entries"
+HANDLER, EXPORT, SLIPS = "1,000 entries, the whole handler", "all codes as CSV", "200 slips"
+AT_ONCE, AT_ONCE_P95 = "200 phones redeem at once, median", "the same, p95"
+REISSUED = "1,000 codes reissued"
+WHOLE = Figure(times=1.25)
+FIGURES: Figures = {
+    IMPORTED: Figure(),
+    UNCHANGED: Figure(),
+    ISSUED: Figure(60),
+    A_CALL_OF_IT: Figure(),
+    FIRST: Figure(),
+    NEXT: Figure(),
+    PENDING: Figure(),
+    HANDLER: WHOLE,
+    EXPORT: WHOLE,
+    SLIPS: WHOLE,
+    AT_ONCE: Figure(),
+    AT_ONCE_P95: Figure(),
+    REGISTERED: Figure(),
+    REISSUED: Figure(),
+}
 
 _T = TypeVar("_T")
 
@@ -75,64 +101,54 @@ class Race:
             self.raw.on(lambda: list(pool.map(self.bare.call, calls)))
         return result
 
-    def report(self, name: str, of: Callable[[Sequence[float]], float] = sum) -> None:
-        """Print one line: how long each took in all or at the median, and their ratios."""
-        wall, raw = of(self.ours.wall), of(self.raw.wall)
-        own, raw_own = of(self.ours.own), of(self.raw.own)
-        print(
-            f"{name:<34} {wall:8.3f} s {raw:8.3f} s {wall / raw:6.2f} x"
-            f"   {own:8.3f} s {raw_own:8.3f} s {own / raw_own:6.2f} x",
-            flush=True,
-        )
+    def row(
+        self, name: str, of: Callable[[Sequence[float]], float] = sum, besides: str = ""
+    ) -> Row:
+        """Tell how long each took in all or at the median."""
+        own = of(self.ours.own) / of(self.raw.own)
+        told = f"{own:.2f} x the CPU{besides and f', {besides}'}"
+        return Row(name, of(self.ours.wall), of(self.raw.wall), FIGURES[name], told)
 
 
-def main() -> None:
-    """Start AWS's DynamoDB Local, measure, print."""
-    with engine.service() as endpoint:
-        print(
-            f"{'':<34} {'ours':>10} {'bare':>10} {'ratio':>8}"
-            f"   {'own CPU':>10} {'bare':>10} {'ratio':>8}"
-        )
-        Measured(endpoint).all()
+def measure(service: engine.Service) -> Iterator[Row]:
+    """Import, roll out, look, hand out, redeem, reissue."""
+    return Measured(service).all()
 
 
 class Measured:
     """One run."""
 
-    def __init__(self, endpoint: str) -> None:
-        """Sign in, and get bare botocore ready."""
+    def __init__(self, service: engine.Service) -> None:
+        """Get the app and bare botocore ready."""
         from app import app
 
-        self._bare = Bare(endpoint)
+        self._bare = Bare(service.endpoint)
         self._app = thread_local(app)
-        issuer, _ = engine.issuer()
-        self._headers = {"authorization": f"Bearer {issuer.token('admin', datetime.now(UTC))}"}
+        self._visits = Visits(service)
         self._rollout_id = ""
 
-    def all(self) -> None:
+    def all(self) -> Iterator[Row]:
         """Measure everything."""
-        self._import()
-        self._add()
-        self._page("first 1,000 entries, with counts", None)
-        self._page("next 1,000 entries", None, is_first=False)
-        self._page("next 1,000 pending entries", State.PENDING, is_first=False)
-        self._whole("whole handler", "", limit="1000")
-        self._whole("export", "/codes.csv")
-        self._whole("200 slips", "/slips", limit="200")
-        self._redeem()
-        self._page("1,000 registered entries", State.REGISTERED)
-        self._reissue()
+        yield from self._import()
+        yield from self._add()
+        yield self._page(FIRST, None)
+        yield self._page(NEXT, None, is_first=False)
+        yield self._page(PENDING, State.PENDING, is_first=False)
+        yield self._whole(HANDLER, "", limit="1000")
+        yield self._whole(EXPORT, "/codes.csv")
+        yield self._whole(SLIPS, "/slips", limit="200")
+        yield from self._redeem()
+        yield self._page(REGISTERED, State.REGISTERED)
+        yield self._reissue()
 
     @property
     def _asking(self) -> Asking:
-        roles = frozenset({"users-admin"})
-        person = Person("s", "admin", "Administrator", demo.DOMAIN, roles)
-        return Asking(person, "192.0.2.9", "https://d.example", datetime.now(UTC))
+        return asking("admin", "users-admin")
 
-    def _import(self) -> None:
+    def _import(self) -> Iterator[Row]:
         lines = (f"{sip};Person {sip};{1000 + n};{sip}@example.com" for n, sip in enumerate(SIPS))
         raw = "\r\n".join(["sip;name;number;e-mail", *lines]).encode()
-        for name in ("20,000 users imported", "the same, unchanged"):
+        for name in (IMPORTED, UNCHANGED):
             race = Race(self._bare)
             race.run(
                 lambda: people.take_in(
@@ -140,66 +156,45 @@ class Measured:
                 ),
                 is_writing=True,
             )
-            race.report(name)
+            yield race.row(name)
 
-    def _add(self) -> None:
-        race, asking = Race(self._bare), self._asking
-        with contextlib.redirect_stdout(engine.nowhere):
-            made, _ = rollouts.create(
-                asking, name="Everybody", category="Office", app="", note="", sips=()
-            )
-        self._rollout_id = made.rollout_id
+    def _add(self) -> Iterator[Row]:
+        race, admin = Race(self._bare), self._asking
+        self._rollout_id = self._visits.new_rollout()
         for start in range(0, USERS, A_CALL):
-            add = partial(rollouts.add, asking, made.rollout_id, SIPS[start : start + A_CALL])
+            add = partial(rollouts.add, admin, self._rollout_id, SIPS[start : start + A_CALL])
             if race.run(add, is_writing=True).added != A_CALL:
                 raise RuntimeError("not all were added")
-        race.report("20,000 codes issued, 20 calls")
-        race.report("one of these calls", statistics.median)
+        yield race.row(ISSUED)
+        yield race.row(A_CALL_OF_IT, statistics.median)
 
-    def _page(self, name: str, state: State | None, *, is_first: bool = True) -> None:
-        race, asking, after = Race(self._bare), self._asking, None
+    def _page(self, name: str, state: State | None, *, is_first: bool = True) -> Row:
+        race, admin, after = Race(self._bare), self._asking, None
         if not is_first:
-            first = rollouts.show(asking, self._rollout_id, state, A_CALL, None)
+            first = rollouts.show(admin, self._rollout_id, state, A_CALL, None)
             after = first.entries.next_after
         for _ in range(TIMES):
-            shown = race.run(lambda: rollouts.show(asking, self._rollout_id, state, A_CALL, after))
+            shown = race.run(lambda: rollouts.show(admin, self._rollout_id, state, A_CALL, after))
             if len(shown.entries.items) != A_CALL:
                 raise RuntimeError(f"{len(shown.entries.items)} entries")
-        race.report(name, statistics.median)
+        return race.row(name, statistics.median)
 
-    def _whole(self, name: str, path: str, **query: str) -> None:
-        race = Race(self._bare)
-        route = f"/rollouts/{{rollout_id}}{path}"
-        one = event(
-            "GET",
-            route.format(rollout_id=self._rollout_id),
-            query,
-            route=route,
-            headers=self._headers,
-            pathParameters={"rollout_id": self._rollout_id},
-        )
+    def _whole(self, name: str, path: str, **query: str) -> Row:
+        race, one = Race(self._bare), self._visits.rollout(self._rollout_id, path, **query)
         for _ in range(TIMES):
             answer = race.run(lambda: self._app(one, Context("r")))
             if answer["statusCode"] != HTTPStatus.OK:
                 raise RuntimeError(answer)
-        race.report(f"{name}, {len(json.dumps(answer)):,} bytes", statistics.median)
+        return race.row(name, statistics.median, f"{len(json.dumps(answer)) / 1000:,.0f} KB")
 
-    def _redeem(self) -> None:
+    def _redeem(self) -> Iterator[Row]:
         """Let phones come all at once; who finds the store busy comes again, as phones do."""
         _, found = handouts.export(self._asking, self._rollout_id, None)
-        phones = [
-            event(
-                "GET",
-                "/devices/update",
-                {"sn": f"0090ee{n:06x}", "type": "IP232", "PROVISIONING-CODE": handout.digits},
-                source=f"10.0.{n // 250}.{n % 250 + 1}",
-            )
-            for n, handout in enumerate(found[:A_CALL])
-        ]
+        phones = [self._visits.redeem(handout.digits) for handout in found[:A_CALL]]
         times: list[float] = []
         bare_times: list[float] = []
 
-        def redeem(phone: dict[str, Any]) -> int:
+        def redeem(phone: Event) -> int:
             for visits in itertools.count(1):
                 began = time.perf_counter()
                 answer = self._app(phone, Context("r"))
@@ -225,22 +220,18 @@ class Measured:
         each = [[renamed(call) for call in calls] for calls in heard.values()]
         with ThreadPoolExecutor(len(each)) as pool:
             list(pool.map(call_all, each))
-        print(f"{PHONES} phones at once, {visits - PHONES} came twice")
-        for name, told in (("  ours", times), ("  bare", bare_times)):
-            p50, p95 = statistics.median(told), statistics.quantiles(told, n=20)[-1]
-            print(f"{name:<34} p50 {p50:.3f} s, p95 {p95:.3f} s, worst {max(told):.3f} s")
+        twice = f"{visits - PHONES} came twice"
+        yield Row(AT_ONCE, statistics.median(times), statistics.median(bare_times), besides=twice)
+        p95, bare_p95 = (statistics.quantiles(told, n=20)[-1] for told in (times, bare_times))
+        yield Row(AT_ONCE_P95, p95, bare_p95, besides=f"worst {max(times):.2f} s")
         with contextlib.redirect_stdout(engine.nowhere), ThreadPoolExecutor(WORKERS) as pool:
             list(pool.map(redeem, phones[PHONES:]))
 
-    def _reissue(self) -> None:
+    def _reissue(self) -> Row:
         race, selection = Race(self._bare), rollouts.Selection(SIPS[-A_CALL:])
         made = race.run(
             lambda: rollouts.reissue(self._asking, self._rollout_id, selection), is_writing=True
         )
         if made.changed != A_CALL:
             raise RuntimeError(made)
-        race.report("1,000 codes reissued")
-
-
-if __name__ == "__main__":
-    main()
+        return race.row(REISSUED)

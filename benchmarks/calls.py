@@ -5,25 +5,44 @@ machine does not count transactions as the service does. It measures no time.
 """
 
 import contextlib
-import io
 import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from benchmarks import engine
-from benchmarks.engine import event
-from chalicelib.storage import connection
-from local import demo, tables
-from local.api_gateway import Context
+from benchmarks.engine import Real
+from benchmarks.table import Figure, Figures, Row
+from benchmarks.visits import Event, Visits, answered
+from local import tables
 from tests.wires import stream_event
 
+TITLE = "Requests to DynamoDB, per phone"
+AGAINST = ""
 PHONES = 20
 WRITE_UNIT_BYTES = 1024
-OFFICE = json.dumps({"category": "Office"})
+ISSUED, TOLD = "a code is issued", "all of it is told, to nobody"
+NO_CODE, AGAIN = "`/init` without a code", "the same phone again"
+WITH_CODE, REFUSED = "`/init` with a code", "`/init` with a code, refused"
+REDEEMED, REFUSED_THERE = "`/devices/update`, redeemed", "`/devices/update`, refused"
+CONFIRMING, IDLE = "the poll that confirms the jobs", "an idle poll"
+ADMITTED, ROLLED_OUT = "`/devices/update`, domain's token", "a rollout, per user"
+FIGURES: Figures = {
+    ISSUED: Figure(4),
+    NO_CODE: Figure(1),
+    AGAIN: Figure(0),
+    WITH_CODE: Figure(4),
+    REFUSED: Figure(3),
+    REDEEMED: Figure(6),
+    REFUSED_THERE: Figure(3),
+    CONFIRMING: Figure(),
+    IDLE: Figure(2),
+    ADMITTED: Figure(),
+    TOLD: Figure(),
+    ROLLED_OUT: Figure(),
+}
 
 
 @dataclass
@@ -97,10 +116,8 @@ def counting(spent: Spent, added: list[dict[str, Any]]) -> Iterator[None]:
     Args:
         added: takes the rows that are put into `notifications`, whose stream wakes a function.
     """
-    client = connection.shared().client
-    real = client._make_api_call  # noqa: SLF001 - the call itself, and nothing around it
 
-    def counted(operation: str, arguments: dict[str, Any]) -> Any:  # noqa: ANN401 - botocore's own
+    def count(real: Real, operation: str, arguments: dict[str, Any]) -> Any:  # noqa: ANN401 - botocore's own
         answer = real(operation, arguments)
         spent.requests += 1
         spent.reads += read_units(operation, arguments, answer)
@@ -112,89 +129,65 @@ def counting(spent: Spent, added: list[dict[str, Any]]) -> Iterator[None]:
         )
         return answer
 
-    setattr(client, "_make_api_call", counted)  # noqa: B010 - types know it as a method
-    try:
+    with engine.calls_through(count):
         yield
-    finally:
-        setattr(client, "_make_api_call", real)  # noqa: B010 - see above
 
 
 class Journey:
     """Takes phones through their steps, and notes what each costs."""
 
-    def __init__(self) -> None:
-        """Begin with nothing spent; a person signs in by an issuer of our own."""
-        issuer, _ = engine.issuer()
-        token = issuer.token("user1", datetime.now(UTC))
-        admin = issuer.token("admin", datetime.now(UTC))
-        self._person, self._admin = (
-            {"authorization": f"Bearer {one}", "content-type": "application/json"}
-            for one in (token, admin)
-        )
-        self.steps: dict[str, Spent] = {}
+    def __init__(self, service: engine.Service) -> None:
+        """Begin with nothing spent."""
+        self._visits = Visits(service)
+        self._token = self._visits.new_token()
+        self.steps = {name: Spent() for name in FIGURES}
         self._told: list[dict[str, Any]] = []
 
-    def step(self, name: str, made: dict[str, Any]) -> str:
+    def step(self, name: str, made: Event) -> str:
         """Make a request of a step; returns the answer's body."""
-        from app import app
+        with counting(self.steps[name], self._told):
+            return answered(made)
 
-        spent = self.steps.setdefault(name, Spent())
-        with counting(spent, self._told), contextlib.redirect_stdout(io.StringIO()):
-            answer = app(made, Context("r"))
-        if answer["statusCode"] not in {200, 201}:
-            raise RuntimeError(f"{name}: {answer}")
-        return str(answer["body"])
+    def phone(self) -> None:
+        """Let a person ask for a code, and a phone go from its box to its configuration."""
+        visits = self._visits
+        code = json.loads(self.step(ISSUED, visits.issue()))["code"]
+        first = visits.init()
+        self.step(NO_CODE, first)
+        self.step(AGAIN, first)
+        self.step(WITH_CODE, visits.init(code))
+        self.step(REFUSED, visits.init("000000000000"))
+        redeem = visits.redeem(code)
+        seen = visits.poll(redeem, self.step(REDEEMED, redeem))
+        self.step(CONFIRMING, seen)
+        self.step(IDLE, seen)
+        self.tell()
+        self.step(REFUSED_THERE, visits.redeem(code))
+        self.step(ADMITTED, visits.admit(self._token))
+        self._told.clear()
 
-    def tell(self, name: str) -> None:
+    def tell(self) -> None:
         """Let the stream's function see what was added since."""
         from app import follow_notifications
 
-        spent, images = self.steps.setdefault(name, Spent()), self._told[:]
+        images = self._told[:]
         self._told.clear()
-        with counting(spent, []), contextlib.redirect_stdout(io.StringIO()):
+        with counting(self.steps[TOLD], []), contextlib.redirect_stdout(engine.nowhere):
             for image in images:
                 follow_notifications(stream_event(image), None)
 
-    def issue(self) -> str:
-        """Let the person ask for a code."""
-        asked = event("POST", "/me/codes", {}, body=OFFICE, headers=self._person)
-        code = json.loads(self.step("a code is issued", {**asked, "multiValueHeaders": {}}))["code"]
-        return str(code)
-
-    def phone(self, number: int, code: str) -> None:
-        """Let a phone go from its box to its configuration."""
-        hw_id = {"sn": f"0090ef{number:06x}", "type": "IP232"}
-        self.step("GET /init, no code yet", event("GET", "/init", hw_id))
-        typed = {**hw_id, "PROVISIONING-CODE": code}
-        self.step("GET /init with the code", event("GET", "/init", typed))
-        script = self.step("GET /devices/update, redeemed", event("GET", "/devices/update", typed))
-        token = script.split("device_token%3D")[1].split("%")[0].split("\r")[0]
-        running = {"PROT": demo.FIRMWARE_BUILD, "BOOT": demo.BOOT_BUILD, "device_token": token}
-        seen = event("GET", "/devices/update", {**hw_id, **running})
-        self.step("its first poll", seen)
-        self.step("an idle poll", seen)
-        self.tell("all of it is told")
-
     def roll_out(self, sips: list[str]) -> None:
         """Let an administrator roll phones out to people."""
-        body = json.dumps({"category": "Office", "name": "units", "users": sips})
-        asked = event("POST", "/rollouts", {}, body=body, headers=self._admin)
-        self.step("a rollout, per user", {**asked, "multiValueHeaders": {}})
+        self.step(ROLLED_OUT, self._visits.roll_out("calls", sips))
         self._told.clear()
 
 
-def main() -> None:
-    """Count and print, per phone."""
-    with engine.service():
-        journey = Journey()
-        for number in range(PHONES):
-            journey.phone(number, journey.issue())
-        journey.roll_out([f"user{number}" for number in range(1, PHONES + 1)])
-    print(f"{'per phone':<34} {'requests':>9} {'reads':>9} {'writes':>9}")
+def measure(service: engine.Service) -> Iterator[Row]:
+    """Count, per phone."""
+    journey = Journey(service)
+    for _ in range(PHONES):
+        journey.phone()
+    journey.roll_out([f"user{number}" for number in range(1, PHONES + 1)])
     for name, spent in journey.steps.items():
-        told = (spent.requests / PHONES, spent.reads / PHONES, spent.writes / PHONES)
-        print(f"{name:<34} " + " ".join(f"{value:9.2f}" for value in told))
-
-
-if __name__ == "__main__":
-    main()
+        units = f"{spent.reads / PHONES:.1f} read units, {spent.writes / PHONES:.1f} write units"
+        yield Row(name, spent.requests / PHONES, figure=FIGURES[name], besides=units)
