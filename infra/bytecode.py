@@ -1,7 +1,7 @@
 """Adds bytecode to what `chalice package` wrote: `python -m infra.bytecode FOLDER`.
 
 In Lambda a package is read-only: without this, every cold start compiles each module that it
-imports once more, and that takes longer than all the rest (docs/decisions/0006). Python reads
+imports once more, about half of all the time that it takes (docs/decisions/0006). Python reads
 bytecode of its own version and ignores any other. It must not change a file that is there, and
 makes the same of the same.
 """
