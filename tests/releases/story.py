@@ -181,7 +181,7 @@ def _come_without_a_code(known: dict[str, Any]) -> None:
     made = installations.create(world.platform(), "Foreign Ltd")
     known["installation"] = made.key
     url = "https://devices.foreign.example/update"
-    foreign = installations.issue_code(made.key, url, Lifetime.USER, NOW)
+    foreign = installations.issue_code(made.key, url, Lifetime.USER, world.HOME, NOW)
     known["codes"]["foreign"] = foreign.digits
     hw_id, source = phone(22)
     provisioning.answer(provisioning.Inquiry(hw_id, world.FACTS, None, source), NOW)

@@ -274,7 +274,8 @@ def test_a_domain_is_as_it_was_set(dump: Dump, now: datetime, wires: Wires) -> N
     found = instance.ask("GetDomains")["domains"]
     assert {one["name"] for one in found} == {DOMAIN, "other.example"}
     url = "https://devices.foreign.example/update"
-    assert installations.issue_code(dump.known["installation"], url, Lifetime.USER, now).digits
+    key = dump.known["installation"]
+    assert installations.issue_code(key, url, Lifetime.USER, world.HOME, now).digits
 
 
 @pytest.mark.parametrize("token", [story.SECOND_TOKEN, story.FIRST_TOKEN])
