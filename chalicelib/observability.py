@@ -6,6 +6,7 @@ and the redaction here is for what nobody thought of.
 
 import logging
 import re
+import threading
 import uuid
 from contextlib import contextmanager
 from functools import cache
@@ -67,9 +68,18 @@ def redact(text: str) -> str:
     return text
 
 
-@cache
+_lock = threading.Lock()
+
+
 def logger() -> "Logger":
     """Return the logger: one JSON object a line on standard output, free text redacted."""
+    with _lock:
+        # Powertools' is not to be made by two threads at once
+        return _logger()
+
+
+@cache
+def _logger() -> "Logger":
     from aws_lambda_powertools import Logger
     from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 
@@ -128,7 +138,7 @@ def correlation_id() -> str:
 
 def forget() -> None:
     """Drop the logger, so that the next line reads the settings again; for tests and servers."""
-    logger.cache_clear()
+    _logger.cache_clear()
     logging.Logger.manager.loggerDict.pop(SERVICE, None)
 
 

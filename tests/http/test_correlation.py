@@ -2,7 +2,9 @@
 
 import json
 import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -236,3 +238,18 @@ def test_a_defect_has_the_id(service: Service, monkeypatch: pytest.MonkeyPatch) 
     lines = service.lines()
     assert [line["message"] for line in lines] == ["defect", "request"]
     assert len({line["correlation_id"] for line in lines}) == 1
+
+
+def test_threads_that_log_first_at_once_get_one_logger() -> None:
+    """What is done in parts at once begins with no logger made."""
+    for _ in range(50):
+        observability.forget()
+        gate = threading.Barrier(8)
+
+        def ask(gate: threading.Barrier = gate) -> object:
+            gate.wait()
+            return observability.logger()
+
+        with ThreadPoolExecutor(8) as threads:
+            made = [one.result() for one in [threads.submit(ask) for _ in range(8)]]
+        assert len(set(map(id, made))) == 1
