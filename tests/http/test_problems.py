@@ -63,7 +63,11 @@ def test_every_situation_has_its_problem(
 def test_the_table_names_every_core_error() -> None:
     """A new error without a row would be a 500."""
     rows = set(problems.TABLE)
-    named = set(errors.DialtoneError.__subclasses__())
+    named = {
+        kind
+        for kind in errors.DialtoneError.__subclasses__()
+        if kind.__module__ == errors.__name__  # the gateway has errors that no view can meet
+    }
     assert named <= rows
     assert rows <= {type(error) for error, _, _ in SITUATIONS}
 
