@@ -9,9 +9,12 @@ from chalicelib.roles import assignments
 from tests import world
 from tests.journeys.clients import Service
 from tests.journeys.journeys import JOURNEYS, Story, assert_promises
-from tests.journeys.wire import FAULTS, Fault, Place
+from tests.journeys.wire import ALL, FAULTS, POST, Fault, Place
 
 pytestmark = pytest.mark.engine
+
+COUNTING = {"DescribeTable"}
+"""How many items a table has, for the risk of guessing, once a minute."""
 
 LONG_AGO_SECONDS = 40 * 86_400
 MAX_STRAYS = 5
@@ -76,6 +79,8 @@ def _places(service: Service, fault: Fault, name: str) -> dict[str, list[Place]]
             story = JOURNEYS[name](service)
         assert service.troubles == []
         assert_promises(service, story)
+        # no operation scans, and no call is one that nothing here lets fail
+        assert {one for calls in wire.made.values() for one in calls} <= ALL | POST | COUNTING
         _made[name] = wire.made
     found = {
         step: [
