@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from ipaddress import ip_network
 
 from chalicelib.core.rate_limits import Limit, LimitName
 
@@ -74,6 +75,10 @@ class Settings:
         metrics_namespace: what they are under; another for each stage, or their alarms mix.
         guess_sources: how many addresses the risk of guessing is told for.
         is_sandbox: whether pages offer a phone to try the service with.
+        gateway_port: where the gateway, which keeps phones' websockets, listens.
+        gateway_proxies: networks of what stands before the gateway, `10.0.0.0/16`; what one of
+            them says of a caller's address is believed, none: nobody's word is.
+        gateway_drain_seconds: over how long the gateway closes its connections before it ends.
     """
 
     tables: Mapping[str, str] = field(default_factory=_default_tables)
@@ -103,6 +108,9 @@ class Settings:
     metrics_namespace: str = "Dialtone"
     guess_sources: int = 10
     is_sandbox: bool = False
+    gateway_port: int = 8080
+    gateway_proxies: tuple[str, ...] = ()
+    gateway_drain_seconds: int = 60
 
     @property
     def demands_edge(self) -> bool:
@@ -114,7 +122,7 @@ def read(environment: Mapping[str, str]) -> Settings:
     """Read settings from environment variables; what is not set keeps its default.
 
     Raises:
-        ValueError: a number is none.
+        ValueError: a number or a network is none.
     """
     plain = Settings()
     texts = {
@@ -162,8 +170,17 @@ def read(environment: Mapping[str, str]) -> Settings:
         keep_old_token_seconds=int(
             environment.get("KEEP_OLD_TOKEN_SECONDS", plain.keep_old_token_seconds)
         ),
+        gateway_port=int(environment.get("GATEWAY_PORT", plain.gateway_port)),
+        gateway_proxies=_networks(environment.get("GATEWAY_PROXIES", "")),
+        gateway_drain_seconds=int(
+            environment.get("GATEWAY_DRAIN_SECONDS", plain.gateway_drain_seconds)
+        ),
         **texts,
     )
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    return tuple(str(ip_network(one)) for one in text.split())
 
 
 def _limit(environment: Mapping[str, str], plain: Limit) -> Limit:

@@ -91,3 +91,20 @@ def test_settings_are_read_from_the_environment_and_nowhere_else() -> None:
     with pytest.raises(ValueError, match="seven"):
         settings.read({"AUDIT_DAYS": "seven"})
     assert json.dumps(sorted(read.tables))
+
+
+def test_the_gateway_has_settings_of_its_own() -> None:
+    """Whose word counts is networks, and what is none ends the process at its start."""
+    read = settings.read(
+        {
+            "GATEWAY_PORT": "8443",
+            "GATEWAY_PROXIES": "10.0.1.0/24 2001:DB8::/64\t192.0.2.7",
+            "GATEWAY_DRAIN_SECONDS": "90",
+        }
+    )
+    assert (read.gateway_port, read.gateway_drain_seconds) == (8443, 90)
+    assert read.gateway_proxies == ("10.0.1.0/24", "2001:db8::/64", "192.0.2.7/32")
+    assert settings.read({"GATEWAY_PROXIES": " "}).gateway_proxies == ()
+    for wrong in ("10.0.1.7/24", "balancer", "*"):
+        with pytest.raises(ValueError, match=r"host bits|not appear"):
+            settings.read({"GATEWAY_PROXIES": wrong})
