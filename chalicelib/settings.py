@@ -75,7 +75,7 @@ class Settings:
         metrics_namespace: what they are under; another for each stage, or their alarms mix.
         guess_sources: how many addresses the risk of guessing is told for.
         is_sandbox: whether pages offer a phone to try the service with.
-        gateway_port: where the gateway, which keeps phones' websockets, listens.
+        gateway_host, gateway_port: where the gateway, which keeps phones' websockets, listens.
         gateway_proxies: networks of what stands before the gateway, `10.0.0.0/16`; what one of
             them says of a caller's address is believed, none: nobody's word is.
         gateway_drain_seconds: over how long the gateway closes its connections before it ends.
@@ -108,6 +108,7 @@ class Settings:
     metrics_namespace: str = "Dialtone"
     guess_sources: int = 10
     is_sandbox: bool = False
+    gateway_host: str = "127.0.0.1"
     gateway_port: int = 8080
     gateway_proxies: tuple[str, ...] = ()
     gateway_drain_seconds: int = 60
@@ -144,6 +145,7 @@ def read(environment: Mapping[str, str]) -> Settings:
             "roles_claim",
             "log_level",
             "metrics_namespace",
+            "gateway_host",
             "central_url",
             "central_key_secret",
         )

@@ -4,7 +4,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from chalicelib.core import auto_provisioning
 from chalicelib.core.jobs import SOFTWARE, Job
+from chalicelib.identity import Person
+from chalicelib.roles import updates
+from chalicelib.roles.asking import Asking
 from chalicelib.storage import domains, jobs, users, vault
 from chalicelib.storage.connection import Transaction
 from chalicelib.storage.ids import new_id
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
 
 DOMAIN = "example.com"
 INSTANCE_DOMAIN = "platform.example"
+SYSCLIENT_DOMAIN = "sysclient.example"
 FIRMWARE_BUILD = "134250"
 BOOT_BUILD = "131286"
 POLL_MINUTES = 5
@@ -29,6 +34,13 @@ PEOPLE = (
     DemoPerson("admin", "Administrator", DOMAIN, ("users-admin", "devices-admin")),
     DemoPerson("platform", "Platform", INSTANCE_DOMAIN, ("platform-admin",)),
 )
+
+SYSCLIENT_PEOPLE = (
+    DemoPerson("sysuser1", "Sysclient User 1", SYSCLIENT_DOMAIN),
+    DemoPerson("sysuser2", "Sysclient User 2", SYSCLIENT_DOMAIN),
+    DemoPerson("sysadmin", "Sysadmin", SYSCLIENT_DOMAIN, ("users-admin", "devices-admin")),
+)
+SECURITY_TOKEN = "demo-security-token"  # noqa: S105 - of a domain that is on one machine alone
 
 _FIRMWARE_URL = "https://firmware.example.com"
 FIRMWARE = {
@@ -66,6 +78,51 @@ def seed(now: datetime) -> None:
     for position, (job_type, parameters) in enumerate(made):
         at = now + timedelta(milliseconds=position)
         jobs.put(Job(new_id(at), DOMAIN, "Office", job_type, parameters, at, "admin"))
+
+
+def seed_sysclients(now: datetime, host: str) -> None:
+    """Write the domain whose phones keep a websocket, with a job of each kind; once is enough.
+
+    Args:
+        host: and port of this server, where its phones find Devices.
+    """
+    if domains.find(SYSCLIENT_DOMAIN) is not None:
+        return
+    places = Transaction()
+    domain = domains.Domain(
+        SYSCLIENT_DOMAIN,
+        devices_url=_sysclient_url(host),
+        phone_apps=["phone"],
+        sealed_websocket_password=vault.seal("dialtone", f"websocket password {SYSCLIENT_DOMAIN}"),
+    )
+    add_domain(places, domain)
+    devices = ["PHONE", "ANALOG_PHONE"]
+    add_category(places, SYSCLIENT_DOMAIN, "Office", provisioning=True, device_types=devices)
+    domains.put_firmware(places, SYSCLIENT_DOMAIN, FIRMWARE)
+    token = vault.seal(SECURITY_TOKEN, f"security token {SYSCLIENT_DOMAIN}")
+    domains.put_token(places, domains.SecurityToken(SYSCLIENT_DOMAIN, token, now), None)
+    places.commit()
+    users.put_all(_user(position, person) for position, person in enumerate(SYSCLIENT_PEOPLE))
+    admin = SYSCLIENT_PEOPLE[-1]
+    person = Person("demo", admin.sip, admin.name, admin.domain, frozenset(admin.roles))
+    asking = Asking(person, host, f"http://{host}", now)
+    updates.make_software_job(asking, SYSCLIENT_DOMAIN, "Office")
+    for job_type, parameters in (
+        ("ntp", {"server": "time.example.com"}),
+        ("phone", {"pbx": "pbx.example.com", "password": "demo-registration"}),
+        ("admin-password", {"password": "demo-admin"}),
+    ):
+        updates.make_configuration_job(asking, SYSCLIENT_DOMAIN, "Office", job_type, parameters)
+
+
+def provisioning_url(host: str) -> str:
+    """Tell the address of automatic provisioning for the phones of that domain."""
+    claim = auto_provisioning.Claim(SYSCLIENT_DOMAIN, SECURITY_TOKEN, "Office")
+    return auto_provisioning.url(_sysclient_url(host), claim)
+
+
+def _sysclient_url(host: str) -> str:
+    return f"ws://{host}/{SYSCLIENT_DOMAIN}/devices/sysclients"
 
 
 def _user(position: int, person: DemoPerson) -> users.User:

@@ -29,6 +29,7 @@ Dialtone is ready on {url}
   phones ask     {url}/init
   Users instances connect to {websocket_url}/example.com/devices    (make app-client)
   demo people    user1 … user20, admin, platform       domain example.com
+                 sysuser1, sysuser2, sysadmin          domain sysclient.example
 
 Or try it in another shell:
 
@@ -37,6 +38,11 @@ Or try it in another shell:
     -H 'Content-Type: application/json' -d '{{"category": "Office"}}'
   make phone CODE="the 12 digits"{url_argument}
   curl -s {url}/api/me/phones -H "Authorization: Bearer $TOKEN"
+
+A phone with a websocket of its own, with a code of sysuser1's, or without:
+
+  make phone SYSCLIENT=1 CODE="the 12 digits"{url_argument}
+  make phone PROVISIONING_URL="{sysclient_url}"
 
 Ctrl+C ends it; what it stored {kept}.
 """
@@ -92,7 +98,8 @@ def main() -> None:
     os.environ.setdefault("EMIT_METRICS", "false")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     url = f"http://{HOST}:{port}"
-    issuer = Issuer(f"{url}/issuer", demo.PEOPLE, f"{url}/{STAGE}/")
+    people = (*demo.PEOPLE, *demo.SYSCLIENT_PEOPLE)
+    issuer = Issuer(f"{url}/issuer", people, f"{url}/{STAGE}/")
     with ExitStack() as stack:
         own = {
             "DYNAMODB_ENDPOINT": endpoint or stack.enter_context(dynamodb.moto_engine()),
@@ -106,6 +113,7 @@ def main() -> None:
         }
         behind = stack.enter_context(serve.service(own, f"{HOST}:{port}"))
         demo.seed(datetime.now(UTC))
+        demo.seed_sysclients(datetime.now(UTC), f"{HOST}:{port}")
 
         async def sweep() -> None:
             while True:
@@ -115,6 +123,7 @@ def main() -> None:
 
         banner = BANNER.format(
             url=url,
+            sysclient_url=demo.provisioning_url(f"{HOST}:{port}"),
             websocket_url=url.replace("http", "ws", 1),
             url_argument="" if port == serve.DEFAULT_PORT else f" URL={url}/init",
             kept="stays in the other engine"

@@ -29,6 +29,7 @@ from chalicelib.storage import connection, sightings, vault
 from local import dynamodb, tables
 from local.api_gateway import STAGE, ApiGateway, Receive, Scope, Send, answer, problem
 from local.streams import Schedule, StreamPump, in_threads
+from local.sysclients import SysclientGateway
 from local.websocket_gateway import MANAGEMENT, SERVED_BY, Functions, Limits, WebsocketGateway
 
 STATE = Path(__file__).parent.parent / ".state"
@@ -73,6 +74,7 @@ class Service:
 
     gateway: ApiGateway
     websockets: WebsocketGateway
+    sysclients: SysclientGateway
     pump: Beside
     client: Any
     table_names: dict[str, str]
@@ -123,7 +125,8 @@ def service(own: Mapping[str, str], address: str) -> Iterator[Service]:
         )
 
     try:
-        yield Service(gateway, websockets, in_threads(pumps), client, names)
+        sysclients = SysclientGateway(address)
+        yield Service(gateway, websockets, sysclients, in_threads(pumps), client, names)
     finally:
         websockets.close()
         gateway.close()
@@ -187,12 +190,15 @@ class Front:
 
     def __init__(self, behind: Service, *, say: bool = False) -> None:
         """Take what is behind the port, and whether to print a line for each request."""
-        self.pump = behind.pump
+        self.beside = (behind.pump, behind.sysclients.phones.watch)
         self._behind = behind
         self._say = say
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or websocket; what the service tells its connections is not noted."""
+        if scope["type"] == "websocket" and self._behind.sysclients.is_served(scope):
+            await self._behind.sysclients(scope, receive, send)
+            return
         if scope["type"] == "websocket":
             await self._behind.websockets(scope, receive, send)
             return
@@ -259,12 +265,12 @@ def listen(front: Front, host: str, port: int, banner: str, *beside: Beside) -> 
 
     Args:
         banner: printed once everything listens.
-        beside: what runs as long as the server does, the front's pump aside.
+        beside: what runs as long as the server does, besides what the front needs.
     """
     config = configuration(front, host, port)
     # uvicorn raises the Ctrl+C that it was ended by once more, after its own clean end
     with suppress(KeyboardInterrupt):
-        _Server(config, banner, (front.pump, *beside)).run()
+        _Server(config, banner, (*front.beside, *beside)).run()
 
 
 def configuration(front: Front, host: str, port: int) -> uvicorn.Config:

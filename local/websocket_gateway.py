@@ -204,12 +204,12 @@ class WebsocketGateway:
         """Serve one websocket from its upgrade to its end."""
         await receive()
         if not is_served(scope["raw_path"].decode("ascii")):
-            await _refuse(send, 404)
+            await refuse(send, 404)
             return
         connection = _Connection(scope, send, asyncio.get_running_loop().time())
         status = await self._connect(connection)
         if not _OK <= status < _REDIRECTION:
-            await _refuse(send, status)
+            await refuse(send, status)
             return
         try:
             await send({"type": "websocket.accept"})
@@ -417,7 +417,7 @@ def _description(connection: _Connection) -> bytes:
     return json.dumps(told).encode()
 
 
-async def _refuse(send: Send, status: int) -> None:
+async def refuse(send: Send, status: int) -> None:
     """Answer an upgrade with a status instead of a websocket."""
     headers, body = problem("refused", "The websocket was refused", status)
     written = [(name.lower().encode(), value.encode()) for name, value in headers.items()]

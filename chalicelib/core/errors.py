@@ -91,6 +91,7 @@ class Refusal(StrEnum):
     REPEATED_ELSEWHERE = "repeated from elsewhere"
     DEVICE_OF_ANOTHER_USER = "device of another user"
     DEVICE_OF_ANOTHER_DOMAIN = "device of another domain"
+    CODE_OF_ANOTHER_DOMAIN = "code of another domain"
     DEVICE_THERE_ALREADY = "device there already"
     WRONG_TOKEN = "wrong token"  # noqa: S105 - a reason
     NO_PROVISIONING_CATEGORY = "no provisioning category"

@@ -19,12 +19,13 @@ from chalicelib.core.scripts import Line
 EVERY_CATEGORY = "*"
 SOFTWARE = "software"
 UPDATE_CLIENT = "update-client"
+ADMIN_PASSWORD = "admin-password"  # noqa: S105 - a type of job
 CONFIGURATION_ORDER = (
     UPDATE_CLIENT,
     "ntp",
     "variables",
     "phone",
-    "admin-password",
+    ADMIN_PASSWORD,
     "expert",
 )
 """The types of core/configuration.py in a script's order; that module is imported on use."""

@@ -49,7 +49,8 @@ class Visit:
         claim: its domain's security token, None for none; a code counts more.
         token: its own token, None for none; it counts more than anything.
         source: in the form of rate_limits.source_of.
-        update_url: our URL for update clients.
+        update_url: our URL for update clients; empty for a phone that is none.
+        domain: whose address it came to, empty for one that is of no domain.
     """
 
     hw_id: str
@@ -59,6 +60,7 @@ class Visit:
     source: str
     update_url: str
     claim: "Claim | None" = None
+    domain: str = ""
 
 
 class Outcome(StrEnum):
@@ -118,15 +120,7 @@ def _poll(device: Device, facts: Facts, token: str, now: datetime) -> str:
     """Take in what a registered phone reports and bring it what is open."""
     known = _known(device, facts)
     offered = jobs.offer(device, _plan_of(device), known, now)
-    reported = replace(
-        _seen(device, offered, now),
-        product=known.product,
-        version=known.version,
-        prot=known.prot,
-        boot=known.boot,
-        local_ip=known.local_ip,
-    )
-    if not _keep(reported, device, now):
+    if not _keep(_told(_seen(device, offered, now), known), device, now):
         return scripts.code_form(None)
     due = offered.open
     if not due.jobs:
@@ -149,6 +143,32 @@ def register(visit: Visit, grounds: "Entry | Claim", now: datetime) -> "Registra
     made = registrations.register(visit, grounds, now)
     offered = jobs.offer(made.device, made.plan, made.device.facts, now)
     return replace(made, plan=_opened(offered.open))
+
+
+def arrive(
+    hw_id: str, token: str, facts: Facts, now: datetime, *, gateway: str | None = None
+) -> jobs.Plan:
+    """Take in what a phone says of itself over its websocket, and tell the jobs that are open.
+
+    Args:
+        gateway: who holds that websocket from now on; None for one that is known.
+
+    Returns:
+        What it has not done and may try now, secrets in clear.
+
+    Raises:
+        NotSignedInError: this is not, or no longer, the device's token.
+        StoreUnavailableError: throttled or unreachable.
+    """
+    device = _authenticated(hw_id, token)
+    known = _known(device, facts)
+    offered = jobs.offer(device, _plan_of(device), known, now)
+    told = _told(_seen(device, offered, now), known)
+    if gateway is not None:
+        told = replace(told, gateway=gateway, disconnected_at=None)
+    if not _keep(told, device, now):
+        raise NotSignedInError("released at this moment")
+    return _opened(offered.open)
 
 
 def jobs_of(hw_id: str, token: str, now: datetime) -> jobs.Plan:
@@ -231,6 +251,18 @@ def _known(device: Device, facts: Facts) -> Facts:
         prot=facts.prot or device.prot,
         boot=facts.boot or device.boot,
         local_ip=facts.local_ip or device.local_ip,
+    )
+
+
+def _told(device: Device, known: Facts) -> Device:
+    """Bring a device up to date with what it says of itself."""
+    return replace(
+        device,
+        product=known.product,
+        version=known.version,
+        prot=known.prot,
+        boot=known.boot,
+        local_ip=known.local_ip,
     )
 
 

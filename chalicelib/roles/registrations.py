@@ -84,7 +84,7 @@ def _redeem(found: guesses.Found, guess: guesses.Guess, visit: "Visit", now: dat
         if code.state is State.REDEEMED and seen is not None:
             observability.count("CodeRepeated")
             return seen
-        why = _refusal_of(code, seen, now)
+        why = _refusal_of(code, seen, visit, now)
         if why is not None:
             guesses.refuse(found, guess, why, now)
         device = _redeemed(code, seen, visit, now)
@@ -100,10 +100,12 @@ def _redeem(found: guesses.Found, guess: guesses.Guess, visit: "Visit", now: dat
     raise StoreUnavailableError("device changed too often")
 
 
-def _refusal_of(code: Code, seen: Device | None, now: datetime) -> Refusal | None:
+def _refusal_of(code: Code, seen: Device | None, visit: "Visit", now: datetime) -> Refusal | None:
     if not code.domain:
         # we issued it to a foreign installation, whose Devices alone can redeem it
         return Refusal.UNKNOWN
+    if visit.domain not in {"", code.domain}:
+        return Refusal.CODE_OF_ANOTHER_DOMAIN
     is_for_anyone = code.lifetime is Lifetime.ROLLOUT
     return refusal_to_assign(seen, code.domain, code.owner, is_for_anyone=is_for_anyone, now=now)
 
@@ -137,7 +139,7 @@ def _admit(claim: Claim, visit: "Visit", now: datetime) -> Device:
     for _ in range(_MAX_RACES):
         found = admissions.read(claim, visit.hw_id, limits.bucket_key(limit, visit.source))
         limits.demand_room(limit, found.bucket, now)
-        why = _refusal_to_admit(found, claim, now)
+        why = _refusal_to_admit(found, claim, visit, now)
         if why is None:
             device = _admitted(found, claim, visit, now)
             entry = _entry("device admitted", claim.domain, visit.hw_id, visit, now)
@@ -154,8 +156,11 @@ def _admit(claim: Claim, visit: "Visit", now: datetime) -> Device:
     raise StoreUnavailableError("device changed too often")
 
 
-def _refusal_to_admit(found: admissions.Found, claim: Claim, now: datetime) -> Refusal | None:
-    if not _is_token(found.token, claim.token, now):
+def _refusal_to_admit(
+    found: admissions.Found, claim: Claim, visit: "Visit", now: datetime
+) -> Refusal | None:
+    is_here = visit.domain in {"", claim.domain}
+    if not _is_token(found.token, claim.token, now) or not is_here:
         return Refusal.WRONG_TOKEN
     if found.category is None or not found.category.provisioning:
         return Refusal.NO_PROVISIONING_CATEGORY

@@ -79,6 +79,8 @@ class DeviceItem(Item):
     stuck_at = UTCDateTimeAttribute(null=True)
     confirmed: MapAttribute[str, str] = MapAttribute(null=True)  # type: ignore[no-untyped-call]
     failures: MapAttribute[str, Any] = MapAttribute(null=True)  # type: ignore[no-untyped-call]
+    gateway = UnicodeAttribute(null=True)
+    disconnected_at = UTCDateTimeAttribute(null=True)
 
     @classmethod
     def of(cls, facts: object) -> Self:
@@ -141,6 +143,19 @@ def release(write: Transaction, device: Device) -> None:
 def remove(write: Transaction, device: Device) -> None:
     """Add to a transaction that a device is forgotten altogether."""
     write.delete("device", DeviceItem(device.hw_id), _is_registered_as(device))
+
+
+def disconnect(hw_id: str, gateway: str, at: datetime) -> bool:
+    """Keep that a device's websocket has ended, unless it has a newer one by now.
+
+    Returns:
+        Whether it was this one.
+
+    Raises:
+        StoreUnavailableError: throttled or unreachable.
+    """
+    ended: list[Action] = [DeviceItem.gateway.remove(), DeviceItem.disconnected_at.set(at)]
+    return _is_written(DeviceItem(hw_id), ended, DeviceItem.gateway == gateway, None)
 
 
 def report(device: Device, seen: Device, also: Callable[[Transaction], None] | None = None) -> bool:

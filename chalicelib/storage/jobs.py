@@ -123,6 +123,19 @@ def find_all(domain: str) -> list[Job]:
     return [*_history(domain, _SOFTWARE), *_history(domain, _CONFIGURATION)]
 
 
+def newest(domain: str) -> tuple[str, ...]:
+    """Tell the newest job of each kind of a domain by its job_id, so that a later one is noticed.
+
+    Raises:
+        StoreUnavailableError: throttled or unreachable.
+    """
+    pages = (
+        lists.query(JobItem, domain, lists.Span(prefix, 1, newest_first=True))
+        for prefix in (_SOFTWARE, _CONFIGURATION)
+    )
+    return tuple(item["job_id"]["S"] for page in pages for item in page.items)
+
+
 def _with_history(job: Job, entry: "audit.Entry | None") -> Transaction:
     transaction = Transaction()
     transaction.put("history", _item(job, _history_key(job)))

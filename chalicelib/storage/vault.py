@@ -18,6 +18,11 @@ from chalicelib import settings
 from chalicelib.core.app_login import CHALLENGE_DIGITS
 from chalicelib.core.codes import DIGIT_COUNT
 from chalicelib.core.errors import StoreUnavailableError
+from chalicelib.core.sysclient_login import (
+    CHALLENGE_BITS,
+    CHARACTERS,
+    SEED_LENGTH,
+)
 from chalicelib.storage import connection
 
 if TYPE_CHECKING:
@@ -69,6 +74,33 @@ def device_token(hw_id: str, registration_id: str, version: int | None = None) -
     used = str(version) if version is not None else keys["current"]
     mac = bytes.fromhex(_mac(keys[used], "device token", hw_id, registration_id))
     return base64.urlsafe_b64encode(mac).decode().rstrip("="), int(used)
+
+
+def sysclient_password(hw_id: str, registration_id: str, version: int) -> str:
+    """Derive what a phone proves itself with over its websocket, as its token is derived.
+
+    Args:
+        version: of the vault key.
+
+    Returns:
+        32 characters, 192 bits (docs/decisions/0022).
+
+    Raises:
+        StoreUnavailableError: the keys cannot be read.
+    """
+    mac = _mac(_keys("vault")[str(version)], "sysclient password", hw_id, registration_id)
+    # there are 64 characters, so each of the first bytes draws one without preferring any
+    return "".join(CHARACTERS[byte % len(CHARACTERS)] for byte in bytes.fromhex(mac))
+
+
+def new_sysclient_challenge() -> str:
+    """Draw what a phone must compute its digest with: a decimal number, as the vendor's own."""
+    return str(secrets.randbits(CHALLENGE_BITS))
+
+
+def new_seed() -> str:
+    """Draw what an administrator's password is encrypted with, for one message alone."""
+    return "".join(secrets.choice(CHARACTERS) for _ in range(SEED_LENGTH))
 
 
 def token_hash(token: str) -> str:

@@ -106,8 +106,12 @@ class Phone:
                 self._has_to_say.clear()
             if isinstance(frame, SendResult) and frame.session_id in self._sessions:
                 self._sessions[frame.session_id].is_send_open = False
-            self.tunnel.take(frame)
+            self.utter(frame)
             await asyncio.sleep(0)
+
+    def utter(self, frame: TunnelFrame) -> None:
+        """Let Devices hear a frame."""
+        self.tunnel.take(frame)
 
     def _take(self, frame: Send) -> None:
         assert frame.data

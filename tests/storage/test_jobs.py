@@ -163,3 +163,15 @@ def test_jobs_are_listed_newest_first_page_by_page(monkeypatch: pytest.MonkeyPat
         assert {job.job_type for job in listed} == {job_type}
     monkeypatch.setattr(jobs, "_MAX_PAGE", 2)
     assert [job.job_id[0] for job in jobs.find_all(DOMAIN)] == [*"43210", *"43210"]
+
+
+def test_a_later_job_of_either_kind_is_noticed() -> None:
+    """Of one category or of every one; of another domain it is not."""
+    assert jobs.newest(DOMAIN) == ()
+    made(FIRST)
+    assert jobs.newest(DOMAIN) == (FIRST,)
+    made(SECOND, "*", "ntp")
+    assert jobs.newest(DOMAIN) == (SECOND,)
+    made(THIRD, job_type=SOFTWARE)
+    assert jobs.newest(DOMAIN) == (THIRD, SECOND)
+    assert jobs.newest("other.example") == ()

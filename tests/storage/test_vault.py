@@ -180,3 +180,32 @@ def test_keys_of_one_machine_are_made_once_and_private(tmp_path: Path) -> None:
     assert set(json.loads(made)) == {"code", "vault"}
     vault.write_new_keys(path)
     assert path.read_text() == made
+
+
+def test_a_sysclient_password_is_of_one_registration_and_one_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The same each time, another one for any other, and nothing that a token tells."""
+    password = vault.sysclient_password("009033000001", "01A", 1)
+    assert re.fullmatch(r"[A-Za-z0-9_!]{32}", password)
+    assert vault.sysclient_password("009033000001", "01A", 1) == password
+    others = {
+        vault.sysclient_password("009033000002", "01A", 1),
+        vault.sysclient_password("009033000001", "01B", 1),
+        vault.device_token("009033000001", "01A")[0],
+    }
+    assert password not in others
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps({"vault": {"current": "1", "1": "another key"}}))
+    use(replace(settings.current(), keys_file=str(path)), monkeypatch)
+    assert vault.sysclient_password("009033000001", "01A", 1) != password
+
+
+def test_challenges_and_seeds_of_sysclients_are_as_the_vendors_own() -> None:
+    """31 bits in decimal digits; 16 characters; no two alike among many."""
+    challenges = {vault.new_sysclient_challenge() for _ in range(200)}
+    assert len(challenges) == 200
+    assert all(0 <= int(one) < 2**31 for one in challenges)
+    seeds = {vault.new_seed() for _ in range(200)}
+    assert len(seeds) == 200
+    assert all(re.fullmatch(r"[A-Za-z0-9_!]{16}", one) for one in seeds)
