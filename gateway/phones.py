@@ -72,8 +72,8 @@ class Phones:
     async def serve(self, socket: Socket, arrival: Arrival) -> None:
         """Serve a phone's websocket until it ends."""
         connection_id = str(uuid.uuid4())
-        gateway = f"{self._address}#{connection_id}"
-        session = Session(socket, arrival, gateway, self._arrived, self._now)
+        connection = f"{self._address}#{connection_id}"
+        session = Session(socket, arrival, connection, self._arrived, self._now)
         self._sessions.add(session)
         self._strangers[arrival.source] += 1
         with observability.correlated(connection_id):

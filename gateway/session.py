@@ -130,7 +130,7 @@ class Session:
     """One connection of a phone.
 
     Args:
-        gateway: who holds it, and under which number (core/devices.py).
+        connection: who holds it, and under which number (core/devices.py).
         arrived: is told once it is online, before it gets its jobs.
         now: tells the time.
 
@@ -144,7 +144,7 @@ class Session:
         self,
         socket: Socket,
         arrival: Arrival,
-        gateway: str,
+        connection: str,
         arrived: Callable[["Session"], None],
         now: Callable[[], datetime],
     ) -> None:
@@ -155,7 +155,7 @@ class Session:
         self.is_put_off = False
         self.tunnel = Tunnel(self._send_bytes)
         self._socket = socket
-        self._gateway = gateway
+        self._connection = connection
         self._arrived = arrived
         self._now = now
         self._challenge = ""
@@ -296,7 +296,7 @@ class Session:
             self._credentials.token,
             _facts(self._identity),
             self._now(),
-            gateway=self._gateway,
+            connection=self._connection,
         )
         self.standing = Standing.ONLINE
         self.has_arrived = True
@@ -403,7 +403,9 @@ class Session:
             return
         self.standing = Standing.NEW
         try:
-            await asyncio.to_thread(sysclients.disconnect, self.hw_id, self._gateway, self._now())
+            await asyncio.to_thread(
+                sysclients.disconnect, self.hw_id, self._connection, self._now()
+            )
         except StoreUnavailableError as error:
             self._log("not noted as away", why=error.what)
 

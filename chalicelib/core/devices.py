@@ -97,7 +97,7 @@ class Device:
         failures: job_id → how often and why it could not do that job.
         offered_at: since when an unconfirmed script has been out.
         stuck_at: when that script will have been out for more than three polls.
-        gateway: who holds its websocket and under which number, `10.0.3.7:8080#01J…`, empty for a
+        connection: who holds its websocket and under which number, `10.0.3.7:8080#01J…`, empty for a
             phone that has none open.
         disconnected_at: when its last websocket ended, None while it has one or if it never had.
     """
@@ -129,7 +129,7 @@ class Device:
     stuck_at: datetime | None = None
     confirmed: Mapping[str, str] = field(default_factory=dict)
     failures: Mapping[str, Failure] = field(default_factory=dict)
-    gateway: str = ""
+    connection: str = ""
     disconnected_at: datetime | None = None
 
     def is_free(self, now: datetime) -> bool:

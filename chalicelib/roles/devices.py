@@ -146,12 +146,12 @@ def register(visit: Visit, grounds: "Entry | Claim", now: datetime) -> "Registra
 
 
 def arrive(
-    hw_id: str, token: str, facts: Facts, now: datetime, *, gateway: str | None = None
+    hw_id: str, token: str, facts: Facts, now: datetime, *, connection: str | None = None
 ) -> jobs.Plan:
     """Take in what a phone says of itself over its websocket, and tell the jobs that are open.
 
     Args:
-        gateway: who holds that websocket from now on; None for one that is known.
+        connection: who holds that websocket from now on; None for one that is known.
 
     Returns:
         What it has not done and may try now, secrets in clear.
@@ -164,8 +164,8 @@ def arrive(
     known = _known(device, facts)
     offered = jobs.offer(device, _plan_of(device), known, now)
     told = _told(_seen(device, offered, now), known)
-    if gateway is not None:
-        told = replace(told, gateway=gateway, disconnected_at=None)
+    if connection is not None:
+        told = replace(told, connection=connection, disconnected_at=None)
     if not _keep(told, device, now):
         raise NotSignedInError("released at this moment")
     return _opened(offered.open)

@@ -88,13 +88,13 @@ def is_proven(proof: Proof, password: str) -> bool:
     return vault.is_same(expected, proof.digest.lower())
 
 
-def disconnect(hw_id: str, gateway: str, now: datetime) -> None:
+def disconnect(hw_id: str, connection: str, now: datetime) -> None:
     """Note that a phone's websocket has ended, unless it has a newer one.
 
     Args:
-        gateway: as it was told when the phone arrived.
+        connection: as it was told when the phone arrived.
 
     Raises:
         StoreUnavailableError: throttled or unreachable; the phone counts as away a little later.
     """
-    devices.disconnect(hw_id, gateway, now)
+    devices.disconnect(hw_id, connection, now)

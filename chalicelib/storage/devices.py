@@ -79,7 +79,7 @@ class DeviceItem(Item):
     stuck_at = UTCDateTimeAttribute(null=True)
     confirmed: MapAttribute[str, str] = MapAttribute(null=True)  # type: ignore[no-untyped-call]
     failures: MapAttribute[str, Any] = MapAttribute(null=True)  # type: ignore[no-untyped-call]
-    gateway = UnicodeAttribute(null=True)
+    connection = UnicodeAttribute(null=True)
     disconnected_at = UTCDateTimeAttribute(null=True)
 
     @classmethod
@@ -145,7 +145,7 @@ def remove(write: Transaction, device: Device) -> None:
     write.delete("device", DeviceItem(device.hw_id), _is_registered_as(device))
 
 
-def disconnect(hw_id: str, gateway: str, at: datetime) -> bool:
+def disconnect(hw_id: str, connection: str, at: datetime) -> bool:
     """Keep that a device's websocket has ended, unless it has a newer one by now.
 
     Returns:
@@ -154,8 +154,8 @@ def disconnect(hw_id: str, gateway: str, at: datetime) -> bool:
     Raises:
         StoreUnavailableError: throttled or unreachable.
     """
-    ended: list[Action] = [DeviceItem.gateway.remove(), DeviceItem.disconnected_at.set(at)]
-    return _is_written(DeviceItem(hw_id), ended, DeviceItem.gateway == gateway, None)
+    ended: list[Action] = [DeviceItem.connection.remove(), DeviceItem.disconnected_at.set(at)]
+    return _is_written(DeviceItem(hw_id), ended, DeviceItem.connection == connection, None)
 
 
 def report(device: Device, seen: Device, also: Callable[[Transaction], None] | None = None) -> bool:

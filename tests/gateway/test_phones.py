@@ -191,7 +191,7 @@ def test_the_newer_connection_of_a_phone_counts(phones: Phones) -> None:
             assert phones.count == 1
             known = device_table.find(phone.hw_id)
             assert known is not None
-            assert known.gateway
+            assert known.connection
         assert phones.count == 0
 
     run(play())

@@ -93,9 +93,9 @@ def test_a_phone_is_registered_by_its_code(phones: Phones) -> None:
         async with connected(phone, phones):
             phone.tell(phone.identify())
             await quiet()
-            assert device().gateway.startswith("127.0.0.1:8080#")
+            assert device().connection.startswith("127.0.0.1:8080#")
             assert device().disconnected_at is None
-        assert device().gateway == ""
+        assert device().connection == ""
         assert device().disconnected_at == NOW
 
     run(play())
@@ -219,7 +219,7 @@ def test_a_phone_returns_with_its_digest(phones: Phones) -> None:
         async with connected(phone, phones_of()):
             phone.tell(phone.identify())
             await quiet()
-            assert device().gateway
+            assert device().connection
 
     run(play())
     (challenge,) = phone.heard_of(Challenge)

@@ -54,7 +54,7 @@ def test_a_device_has_its_password_once_it_has_arrived() -> None:
     found = sysclients.find_known(HW_ID, DOMAIN, NOW)
     assert found is not None
     assert not sysclients.has_its_password(found)
-    devices.arrive(HW_ID, own.token, FACTS, NOW, gateway=HERE)
+    devices.arrive(HW_ID, own.token, FACTS, NOW, connection=HERE)
     found = sysclients.find_known(HW_ID, DOMAIN, NOW)
     assert found is not None
     assert sysclients.has_its_password(found)
@@ -81,15 +81,15 @@ def test_arriving_tells_what_is_open_and_who_holds_the_websocket() -> None:
     """What the phone says of itself is kept."""
     own = registered()
     facts = replace(FACTS, version="14r1")
-    plan = devices.arrive(HW_ID, own.token, facts, NOW, gateway=HERE)
+    plan = devices.arrive(HW_ID, own.token, facts, NOW, connection=HERE)
     assert [job.job_type for job in plan.jobs] == ["software", "update-client", "expert"]
     kept = device_table.find(HW_ID)
     assert kept is not None
-    assert (kept.gateway, kept.version, kept.last_seen_at) == (HERE, "14r1", NOW)
+    assert (kept.connection, kept.version, kept.last_seen_at) == (HERE, "14r1", NOW)
     devices.arrive(HW_ID, own.token, facts, NOW + timedelta(hours=1))
     kept = device_table.find(HW_ID)
     assert kept is not None
-    assert (kept.gateway, kept.last_seen_at) == (HERE, NOW + timedelta(hours=1))
+    assert (kept.connection, kept.last_seen_at) == (HERE, NOW + timedelta(hours=1))
 
 
 def test_only_its_own_token_lets_a_device_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,13 +105,13 @@ def test_only_its_own_token_lets_a_device_arrive(monkeypatch: pytest.MonkeyPatch
 def test_the_end_of_an_older_connection_changes_nothing() -> None:
     """The phone is connected elsewhere by then."""
     own = registered()
-    devices.arrive(HW_ID, own.token, FACTS, NOW, gateway=HERE)
-    devices.arrive(HW_ID, own.token, FACTS, NOW, gateway=ELSEWHERE)
+    devices.arrive(HW_ID, own.token, FACTS, NOW, connection=HERE)
+    devices.arrive(HW_ID, own.token, FACTS, NOW, connection=ELSEWHERE)
     sysclients.disconnect(HW_ID, HERE, NOW)
     kept = device_table.find(HW_ID)
     assert kept is not None
-    assert (kept.gateway, kept.disconnected_at) == (ELSEWHERE, None)
+    assert (kept.connection, kept.disconnected_at) == (ELSEWHERE, None)
     sysclients.disconnect(HW_ID, ELSEWHERE, NOW)
     kept = device_table.find(HW_ID)
     assert kept is not None
-    assert (kept.gateway, kept.disconnected_at) == ("", NOW)
+    assert (kept.connection, kept.disconnected_at) == ("", NOW)
