@@ -40,13 +40,15 @@ class Phones:
     """The phones that are connected to this process.
 
     Args:
-        address: where other processes reach this one, `10.0.3.7:8080`.
         now: tells the time.
+
+    Attributes:
+        address: where other processes reach this one, `10.0.3.7:8080`; before any phone comes.
     """
 
-    def __init__(self, address: str, now: Callable[[], datetime] = _now) -> None:
-        self._address = address
-        self._now = now
+    def __init__(self, now: Callable[[], datetime] = _now) -> None:
+        self.address = ""
+        self.now = now
         self._sessions: set[Session] = set()
         self._strangers: Counter[str] = Counter()
         self._online: dict[str, Session] = {}
@@ -72,8 +74,8 @@ class Phones:
     async def serve(self, socket: Socket, arrival: Arrival) -> None:
         """Serve a phone's websocket until it ends."""
         connection_id = str(uuid.uuid4())
-        connection = f"{self._address}#{connection_id}"
-        session = Session(socket, arrival, connection, self._arrived, self._now)
+        connection = f"{self.address}#{connection_id}"
+        session = Session(socket, arrival, connection, self._arrived, self.now)
         self._sessions.add(session)
         self._strangers[arrival.source] += 1
         with observability.correlated(connection_id):

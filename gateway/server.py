@@ -2,6 +2,7 @@
 
     GET /health                       200 as long as phones may come, 503 while they are sent away
     GET /{domain}/devices/sysclients  a websocket, binary; ?domain=&token=&category=
+    GET /{domain}/devices/passthrough/{hw_id}/{key}/{path}  a page of a phone
 
 It must not know what is said over a websocket.
 """
@@ -26,6 +27,7 @@ from chalicelib import observability, settings
 from chalicelib.core import edge
 from chalicelib.core.auto_provisioning import read_claim
 from chalicelib.core.rate_limits import source_of
+from gateway import passthrough
 from gateway.frames import MAX_FRAME_BYTES
 from gateway.phones import Phones
 from gateway.session import Arrival, LostError
@@ -113,6 +115,9 @@ class Gateway:
         came = self._arrival(connection, request.headers)
         if self._demands_edge and not came.came_by_edge:
             return _problem(http.HTTPStatus.FORBIDDEN, "Come through the edge")
+        asked = passthrough.read(request.path, _lower(request.headers))
+        if asked is not None:
+            return _page(await passthrough.answer(asked, self._phones, self._phones.now()))
         if domain_of(path) is None:
             return _problem(http.HTTPStatus.NOT_FOUND, "There is nothing here")
         if not self._phones.has_room(source_of(came.address)):
@@ -140,8 +145,7 @@ class Gateway:
         is_proxy = any(ip_address(peer) in network for network in self._proxies)
         if is_proxy and told:
             peer = told[-1].rpartition(",")[2].strip()
-        lower = {name.lower(): value for name, value in headers.raw_items()}
-        return edge.arrival(lower, peer, "https", self._hashes)
+        return edge.arrival(_lower(headers), peer, "https", self._hashes)
 
 
 @asynccontextmanager
@@ -152,7 +156,7 @@ async def serving(host: str, port: int) -> AsyncIterator[tuple[Server, Phones]]:
         port: 0 for any that is free.
     """
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKERS, "store"))
-    phones = Phones(f"{_reached_at(host)}:{port}")
+    phones = Phones()
     gateway = Gateway(phones)
     async with serve(
         gateway.serve,
@@ -168,6 +172,8 @@ async def serving(host: str, port: int) -> AsyncIterator[tuple[Server, Phones]]:
         close_timeout=CLOSE_SECONDS,
         server_header=None,
     ) as server:
+        bound = next(iter(server.sockets)).getsockname()[1]
+        phones.address = f"{_reached_at(host)}:{bound}"
         beside = [asyncio.create_task(one) for one in (phones.watch(), phones.report())]
         try:
             yield server, phones
@@ -193,6 +199,19 @@ async def main(say: Callable[[str], None]) -> None:
         await ending.wait()
         await phones.drain(used.gateway_drain_seconds)
     observability.logger().info("ended")
+
+
+def _lower(headers: Headers) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.raw_items()}
+
+
+def _page(page: passthrough.Page) -> Response:
+    """Answer with a page of a phone."""
+    if page.body is None:
+        return _problem(http.HTTPStatus(page.status), page.title)
+    length = str(len(page.body))
+    headers = Headers({**page.headers, "Content-Length": length, "Connection": "close"})
+    return Response(page.status, "", headers, page.body)
 
 
 def _reached_at(host: str) -> str:

@@ -51,7 +51,8 @@ class SysclientGateway:
     """
 
     def __init__(self, address: str) -> None:
-        self.phones = Phones(address)
+        self.phones = Phones()
+        self.phones.address = address
 
     def is_served(self, scope: Scope) -> bool:
         """Tell whether a websocket is a phone's."""

@@ -97,8 +97,8 @@ class Device:
         failures: job_id → how often and why it could not do that job.
         offered_at: since when an unconfirmed script has been out.
         stuck_at: when that script will have been out for more than three polls.
-        connection: who holds its websocket and under which number, `10.0.3.7:8080#01J…`, empty for a
-            phone that has none open.
+        connection: who holds its websocket, and under which number, `10.0.3.7:8080#c4f1…`; empty
+            for a device that has none open.
         disconnected_at: when its last websocket ended, None while it has one or if it never had.
     """
 

@@ -7,6 +7,7 @@ all. It must not know what a message looks like.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from urllib.parse import quote, urlsplit
 
 from chalicelib import settings
 from chalicelib.core.codes import Code, Entry, Lifetime, State
@@ -14,12 +15,14 @@ from chalicelib.core.devices import Device
 from chalicelib.core.errors import NotFoundError, StoreUnavailableError
 from chalicelib.roles import issuing
 from chalicelib.roles.asking import UPDATE_PATH
-from chalicelib.storage import audit, codes, devices, domains, notifications, vault
+from chalicelib.storage import audit, codes, connections, devices, domains, notifications, vault
 from chalicelib.storage.connection import Refused, Transaction
-from chalicelib.storage.connections import Connection
+from chalicelib.storage.connections import Connection, Role
 from chalicelib.storage.domains import Category, Domain
 
 _PAGE = 100
+_MARK_LENGTH = 32
+"""What of a session's key proves that it is ours; the rest says whose it is."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,60 @@ class CodeOrder:
 
 
 def session_key(asking: Instance) -> str:
-    """Tell the key of this connection: 32 hex digits, as long as it lasts."""
-    return vault.mark(f"session {asking.connection.connection_id}")
+    """Tell the key of this connection: hex digits that open its devices' pages while it lasts."""
+    return _key_of(asking.connection.connection_id)
+
+
+def find_reached(key: str, domain: str, hw_id: str, now: datetime) -> Device:
+    """Find the device whose pages are asked for with a session's key.
+
+    Args:
+        key: of the session that asks.
+        domain: whose address was asked.
+        hw_id: 12 lower-case hex digits.
+
+    Raises:
+        NotFoundError: the key is none, or of a session that has ended, or that may not see this
+            device: one answer for all.
+        StoreUnavailableError: throttled or unreachable.
+    """
+    known = _session_of(key, now)
+    device = devices.find(hw_id) if known else None
+    if known is None or device is None or device.domain != domain:
+        raise NotFoundError("device")
+    asking = Instance(known, "", now)
+    own = domains.find(known.domain)
+    if own is None or not _may_see(asking, own, device.domain):
+        raise NotFoundError("device")
+    return device
+
+
+def passthrough_url(asking: Instance, device: Device) -> str:
+    """Tell where an instance reaches the pages of a device that is connected, else empty."""
+    public = urlsplit(settings.current().public_url)
+    if not device.connection or not public.netloc:
+        return ""
+    domain = quote(device.domain, safe="")
+    path = f"/{domain}/devices/passthrough/{device.hw_id}/{session_key(asking)}/"
+    return f"{public.scheme}://{public.netloc}{path}"
+
+
+def _key_of(connection_id: str) -> str:
+    mark = vault.mark(f"session {connection_id}")
+    return f"{mark}{connection_id.encode().hex()}"
+
+
+def _session_of(key: str, now: datetime) -> Connection | None:
+    """Find the Users instance that holds a key, None if there is none any more."""
+    try:
+        connection_id = bytes.fromhex(key[_MARK_LENGTH:]).decode()
+    except ValueError:
+        return None
+    if not vault.is_same(_key_of(connection_id), key):
+        return None
+    known = connections.find(connection_id)
+    is_there = known is not None and known.role is Role.USERS_INSTANCE and not known.is_over(now)
+    return known if is_there else None
 
 
 def domain_of(asking: Instance, number: int | None) -> Domain:

@@ -4,7 +4,7 @@ Source: the vendor's description of the service `com.innovaphone.devices`.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chalicelib import settings
 from chalicelib.roles import instances
@@ -12,6 +12,7 @@ from chalicelib.roles.instances import Instance
 from chalicelib.sockets import vendor
 
 if TYPE_CHECKING:
+    from chalicelib.core.devices import Device
     from chalicelib.sockets.frames import Message
     from chalicelib.storage.connections import Connection
 
@@ -40,9 +41,7 @@ def list_devices(message: "Message", known: "Connection") -> Iterable[str]:
     asking = _instance(message, known)
     pages = instances.list_devices(asking, told.domain_numbers(), told.category_numbers())
     items = (
-        vendor.device(device, domain.number, is_online=vendor.is_online(device, message.now))
-        for domain, page in pages
-        for device in page
+        _device(asking, device, domain.number, message) for domain, page in pages for device in page
     )
     return message.results("devices", items)
 
@@ -80,8 +79,13 @@ def provisioned_device(message: "Message", known: "Connection") -> Iterable[str]
     if device is None:
         return [message.result(code=told.code)]
     number = instances.number_of(device.domain)
+    return [message.result(code=told.code, device=_device(asking, device, number, message))]
+
+
+def _device(asking: Instance, device: "Device", number: int, message: "Message") -> dict[str, Any]:
     online = vendor.is_online(device, message.now)
-    return [message.result(code=told.code, device=vendor.device(device, number, is_online=online))]
+    uri = instances.passthrough_url(asking, device) if online else ""
+    return vendor.device(device, number, is_online=online, uri=uri)
 
 
 def _instance(message: "Message", known: "Connection") -> Instance:

@@ -14,8 +14,14 @@ ONLINE_SECONDS = 1_200
 """A poll is written down every ten minutes at most; who missed two of them counts as away."""
 
 
-def device(known: "Device | Pending", domain_number: int, *, is_online: bool) -> dict[str, Any]:
-    """Write a Device object; its number is its hardware id, which has 48 bits."""
+def device(
+    known: "Device | Pending", domain_number: int, *, is_online: bool, uri: str = ""
+) -> dict[str, Any]:
+    """Write a Device object; its number is its hardware id, which has 48 bits.
+
+    Args:
+        uri: where its own pages are reached, empty if they are not.
+    """
     return {
         "id": int(known.hw_id, 16),
         "hwId": known.hw_id,
@@ -27,12 +33,17 @@ def device(known: "Device | Pending", domain_number: int, *, is_online: bool) ->
         "pbxActive": False,
         "online": is_online,
         "hasLeaseLicenses": False,
-        "uri": "",
+        "uri": uri,
     }
 
 
 def is_online(known: "Device", now: datetime) -> bool:
-    """Tell whether a device was here lately; to register is to be here."""
+    """Tell whether a device was here lately; to register is to be here.
+
+    One whose websocket has ended is away at once.
+    """
+    if known.disconnected_at is not None:
+        return False
     last = known.last_seen_at or known.registered_at
     return last is not None and now - last < timedelta(seconds=ONLINE_SECONDS)
 

@@ -127,7 +127,9 @@ class Sysclient(Phone):
 
 def phones_of(now: Callable[[], datetime] = lambda: NOW) -> Phones:
     """Make a gateway without a port."""
-    return Phones("127.0.0.1:8080", now)
+    phones = Phones(now)
+    phones.address = "127.0.0.1:8080"
+    return phones
 
 
 @asynccontextmanager

@@ -92,10 +92,10 @@ def stored(code: Code) -> Code:
 
 
 def test_a_session_key_is_a_connections_own() -> None:
-    """As long as it lasts the same, 32 hex digits, and another for another."""
+    """As long as it lasts the same, hex digits, and another for another."""
     key = instances.session_key(instance())
     assert key == instances.session_key(instance(seconds=60))
-    assert len(key) == 32
+    assert len(key) >= 32
     assert int(key, 16)
     assert key != instances.session_key(instance(OTHER))
 

@@ -79,7 +79,7 @@ def test_login_info_tells_a_key_and_the_rights(service: Wires) -> None:
     answer = one.ask("GetLoginInfo", **MARKS)
     key = answer["key"]
     assert answer == {"mt": "GetLoginInfoResult", **ECHOED, "key": key, "admin": False}
-    assert len(key) == 32
+    assert len(key) >= 32
     assert int(key, 16) >= 0
     assert one.ask("GetUserInfo") == {"mt": "GetUserInfoResult", "key": key, "admin": False}
     other = two.ask("GetLoginInfo")
