@@ -1,7 +1,8 @@
 """The update client of a phone: runs update scripts, keeps variables and configuration.
 
 Every behaviour has its row in docs/update-client.md, which says what the vendor documents and what
-is inferred. It must not do any I/O: local/phone.py polls, and time comes in as an argument.
+is inferred. It must not do any I/O: local/phone.py polls, local/phone_pages.py takes single
+commands, and time comes in as an argument.
 """
 
 import re
@@ -9,11 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
+from chalicelib.core.addresses import is_url
+
 CODE = "UPDATE/PROVISIONING-CODE"
 PROMPT = "prompt"
 FACTORY_BUILD = "130100"
 _FINALS_THAT_RESET = frozenset({"ireset", "reset"})
 _FINALS_THAT_RESET_IF_NEEDED = frozenset({"iresetn", "resetn"})
+_FINALS_AT_ONCE = frozenset({"reset", "resetn"})
+"""The others wait until the phone is idle."""
+
 _END_OF_LINE = re.compile(r"\r?\n")
 
 Options = dict[str, str]
@@ -52,6 +58,7 @@ class UpdateClient:
     faults: list[str] = field(default_factory=list)
     needs_reset: bool = False
     wants_reset: bool = False
+    wants_reset_now: bool = False
 
     def __post_init__(self) -> None:
         """Point the factory's update client at its URL."""
@@ -69,6 +76,17 @@ class UpdateClient:
     def active_url(self) -> str:
         """The URL in force; the factory's when there is none (inferred: it is the firmware's)."""
         return self.active.get("UP1", {}).get("/url") or self.factory_url
+
+    @property
+    def sysclient_url(self) -> str:
+        """Where the sysclient connects to, decoded once; empty unless a websocket URL is active."""
+        url = self.active.get("SYSCLIENT", {}).get("", "")
+        return url if is_url(url, ("ws", "wss")) else ""
+
+    @property
+    def provisioning_code(self) -> str:
+        """What was typed into the form; empty before that."""
+        return "" if self.shows_code_form else self.variables.get(CODE, "")
 
     def type_code(self, code: str) -> None:
         """Type a code into the form; `#` confirms and is not part of it."""
@@ -118,8 +136,35 @@ class UpdateClient:
             for finish in at_the_end:
                 finish()
         if self.wants_reset:
-            self._reset()
+            self.restart()
         return steps
+
+    def command(self, line: str, hour: int) -> Step:
+        """Run a single command; if it wants a restart, that is left to whoever knows what is open.
+
+        Args:
+            line: decoded; one command, whatever ends of line are in it.
+            hour: as for a script.
+        """
+        words = line.split()
+        at_the_end: list[Callable[[], None]] = []
+        match words:
+            case []:
+                effect = ""
+            case [final] if final in _FINALS_THAT_RESET | _FINALS_THAT_RESET_IF_NEEDED:
+                self._end_with(final)
+                effect = "restarts" if self.wants_reset else "no restart is needed"
+            case _:
+                effect, _ = self._run(words, hour, at_the_end)
+        for finish in at_the_end:
+            finish()
+        return Step(line, effect)
+
+    def restart(self) -> None:
+        """Restart: what was not written is gone."""
+        self.wants_reset = self.wants_reset_now = self.needs_reset = False
+        self.pending = _copy(self.written)
+        self.active = _copy(self.written)
 
     def _run(
         self, words: list[str], hour: int, at_the_end: list[Callable[[], None]]
@@ -212,13 +257,26 @@ class UpdateClient:
     def _end_with(self, final: str) -> None:
         """Do a final command: firmware that was flashed is what a restart is needed for."""
         is_if_needed = final in _FINALS_THAT_RESET_IF_NEEDED and self.needs_reset
-        self.wants_reset |= final in _FINALS_THAT_RESET or is_if_needed
+        is_wanted = final in _FINALS_THAT_RESET or is_if_needed
+        self.wants_reset |= is_wanted
+        self.wants_reset_now |= is_wanted and final in _FINALS_AT_ONCE
 
-    def _reset(self) -> None:
-        """Restart: what was not written is gone."""
-        self.wants_reset = self.needs_reset = False
-        self.pending = _copy(self.written)
-        self.active = _copy(self.written)
+
+def written_lines(configuration: dict[str, Options]) -> list[str]:
+    """Write a configuration as the lines that would make it, values URL-encoded."""
+    return [
+        " ".join(["config change", module, *_words(options)])
+        for module, options in configuration.items()
+    ]
+
+
+def _words(options: Options) -> list[str]:
+    """Write options; a word before any option comes first, wherever it was kept."""
+    first = quote(options.get("", ""), safe="")
+    named = [
+        word for name, value in options.items() if name for word in (name, quote(value, safe=""))
+    ]
+    return [word for word in (first, *named) if word]
 
 
 def _options(arguments: list[str]) -> Options:

@@ -1,6 +1,8 @@
+from urllib.parse import quote
+
 import pytest
 
-from local.update_client import CODE, UpdateClient
+from local.update_client import CODE, UpdateClient, written_lines
 
 URL = "http://127.0.0.1:8000/init"
 
@@ -112,3 +114,87 @@ def test_what_is_not_understood_is_remembered(client: UpdateClient) -> None:
     lines = ("launch rockets", "config sing", "", "# comment", "vars create A p 1")
     assert effects(client, *lines) == ["not understood", "not understood", "", "kept (p)"]
     assert client.faults == ["launch rockets", "config sing"]
+
+
+def command(client: UpdateClient, line: str, hour: int = 12) -> str:
+    """Run a single command and tell what it did."""
+    return client.command(line, hour).effect
+
+
+def test_a_single_command_does_what_it_does_in_a_script(client: UpdateClient) -> None:
+    """One command, whatever ends of line are in it; an empty line and a comment do nothing."""
+    assert command(client, "config add UP1 /poll 5") == "UP1 changed"
+    assert command(client, "config write\nconfig activate") == "not understood"
+    assert (command(client, " "), command(client, "# comment")) == ("", "")
+    assert "/poll" not in client.active["UP1"]
+    assert command(client, "config activate") == "in force"
+    assert client.active["UP1"]["/poll"] == "5"
+
+
+def test_a_single_check_is_through_at_once(client: UpdateClient) -> None:
+    """It keeps the serial and does its final command; a guard stops nothing."""
+    assert command(client, "mod cmd UP1 check ireset 7") == "new: go on"
+    assert client.variables["UPDATE/CHECK"] == "7"
+    assert client.wants_reset
+    assert command(client, "mod cmd UP1 check ser 7") == "has been run: stop"
+    assert command(client, "mod cmd UP1 times /allow 3") == "not now: stop"
+
+
+@pytest.mark.parametrize(
+    ("line", "is_wanted", "is_wanted_now"),
+    [
+        ("ireset", True, False),
+        ("reset", True, True),
+        ("iresetn", False, False),
+        ("resetn", False, False),
+        ("mod cmd UP0 prot http://f/p.bin ser 134250", False, False),
+        ("mod cmd UP0 prot http://f/p.bin iresetn 134250", True, False),
+        ("mod cmd UP0 prot http://f/p.bin resetn 134250", True, True),
+        ("mod cmd UP0 prot http://f/p.bin reset 130100", False, False),
+    ],
+)
+def test_a_restart_is_left_to_whoever_ran_the_command(
+    client: UpdateClient, line: str, is_wanted: bool, is_wanted_now: bool
+) -> None:
+    """When idle, or now; what was not written is gone only then."""
+    command(client, "config add X /y z")
+    command(client, line)
+    assert (client.wants_reset, client.wants_reset_now) == (is_wanted, is_wanted_now)
+    assert "X" in client.pending
+    client.restart()
+    assert (client.wants_reset, client.wants_reset_now) == (False, False)
+    assert "X" not in client.pending
+    assert command(client, "iresetn") == "no restart is needed"
+
+
+def test_the_sysclient_has_a_url_once_one_is_in_force(client: UpdateClient) -> None:
+    """Decoded once, spaces of its values still encoded; only a websocket's."""
+    url = "wss://x/d/devices/sysclients?domain=d&token=a%23b&category=c%20d"
+    effects(client, "config change SYSCLIENT " + quote(url, safe="") + " /sysadmin")
+    assert client.sysclient_url == ""
+    effects(client, "config activate")
+    assert client.sysclient_url == url
+    for wrong in ("http%3A%2F%2Fx", "wss%3A%2F%2Fx%2Fa%20b", "wss%3A%2F%2Fx more", ""):
+        effects(client, f"config change SYSCLIENT {wrong} /sysadmin", "config activate")
+        assert client.sysclient_url == ""
+
+
+def test_the_code_is_what_was_typed(client: UpdateClient) -> None:
+    """And not what asks for it."""
+    assert client.provisioning_code == ""
+    effects(client, f"vars create {CODE} h prompt")
+    assert client.provisioning_code == ""
+    client.type_code("123456789012#")
+    assert client.provisioning_code == "123456789012"
+
+
+def test_written_lines_make_the_same_configuration(client: UpdateClient) -> None:
+    """Values encoded, the word before the options first."""
+    effects(client, "config change A /x 1%202 /y", "config add A b%2Fc", "config rem UP1 /url")
+    assert written_lines(client.pending) == [
+        "config change UP1",
+        "config change A b%2Fc /x 1%202 /y",
+    ]
+    again = UpdateClient("00-90-33-3d-12-35", "IP232", "127.0.0.1", URL)
+    effects(again, *written_lines(client.pending))
+    assert again.pending == client.pending
