@@ -23,9 +23,10 @@ run: .venv/.local ## start everything on http://127.0.0.1:8000, with demo data (
 serve: .venv/.local ## the same for a network of its own (DYNAMODB_ENDPOINT= ISSUER= AUDIENCE= HOST= PUBLIC_URL=)
 	@PORT=$(PORT) $(BIN)/python -m local.serve
 
-phone: .venv/.local ## a simulated phone (CODE="1234 5678 9012" or LINE= URL= SOURCE=127.0.0.x MAC=)
+phone: .venv/.local ## a simulated phone (CODE="1234 5678 9012" or LINE= or PROVISIONING_URL=ws://, SYSCLIENT=1 STAY=1 URL= SOURCE=127.0.0.x MAC=)
 	@$(BIN)/python -m local.phone --url "$(URL)" $(if $(CODE),--code "$(CODE)") $(if $(LINE),--line "$(LINE)") \
-		$(if $(SOURCE),--source "$(SOURCE)") $(if $(MAC),--mac "$(MAC)")
+		$(if $(SOURCE),--source "$(SOURCE)") $(if $(MAC),--mac "$(MAC)") $(if $(SYSCLIENT),--sysclient) \
+		$(if $(PROVISIONING_URL),--provisioning-url "$(PROVISIONING_URL)") $(if $(STAY),--stay)
 
 app-client: .venv/.local ## log in to AppWebsocket, ask a code, print what is told (APP_URL= DOMAIN= PASSWORD= APP= CATEGORY= SIP=)
 	@$(BIN)/python -m local.app_client --url "$(APP_URL)" $(if $(DOMAIN),--domain "$(DOMAIN)") \

@@ -2,22 +2,31 @@
 
 `make phone CODE="1234 5678 9012"`. It boots without a code, shows the form, has the code typed,
 and polls and runs update scripts until nothing is left to do. With LINE= it first runs a line that
-an administrator sends it, as for automatic provisioning. Codes, tokens and passwords are masked in
-what it prints.
+an administrator sends it, as for automatic provisioning. With SYSCLIENT=1 it goes on as a sysclient
+once a script has pointed it to a websocket; with PROVISIONING_URL= an administrator has done that.
+Codes, tokens and passwords are masked in what it prints.
 """
 
 import argparse
+import asyncio
 import http.client
 import secrets
 import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
+from chalicelib.core import scripts
+from chalicelib.core.addresses import is_url
 from chalicelib.observability import MASK, redact
+from local import fleet
+from local.sysclient import Say, Sysclient, say_nothing
+from local.sysclient_connection import SysclientConnection
 from local.update_client import Step, UpdateClient
 
 DEFAULT_URL = "http://127.0.0.1:8000/init"
@@ -25,10 +34,11 @@ DEFAULT_PRODUCT = "IP232"
 MAX_POLLS = 10
 MAX_REDIRECTS = 5
 TIMEOUT_SECONDS = 10
+QUIET_SECONDS = 3.0
+PATIENCE_SECONDS = 10.0
 _OK = 200
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 Fetch = Callable[[str], tuple[int, str]]
-Say = Callable[[str], None]
 
 
 @dataclass
@@ -39,12 +49,14 @@ class Outcome:
         is_registered: it has a token of its own and a poll brought nothing more to do.
         is_refused: it showed the form again after the code was typed.
         is_reached: the service answered at all.
+        is_unassigned: it is connected to Devices, which puts it into no domain.
     """
 
     client: UpdateClient
     is_registered: bool = False
     is_refused: bool = False
     is_reached: bool = False
+    is_unassigned: bool = False
     polls: int = 0
 
     @property
@@ -54,6 +66,8 @@ class Outcome:
             return "registered: yes, up to date"
         if self.is_refused:
             return "registered: no, the code was refused"
+        if self.is_unassigned:
+            return "registered: no, connected and in no domain"
         if not self.is_reached:
             return "registered: no, the service did not answer"
         if self.client.shows_code_form:
@@ -66,9 +80,10 @@ def run_phone(  # noqa: PLR0913 - what a test wants to choose
     fetch: Fetch,
     code: str | None,
     *,
-    say: Say = lambda _: None,
+    say: Say = say_nothing,
     max_polls: int = MAX_POLLS,
     pause_seconds: float = 0.0,
+    has_sysclient: bool = False,
 ) -> Outcome:
     """Poll and obey until the phone is up to date, refused, or waiting for a code.
 
@@ -76,6 +91,7 @@ def run_phone(  # noqa: PLR0913 - what a test wants to choose
         fetch: gets a URL → HTTP status and body; OSError if there is no answer.
         code: what the person types when the form shows, None for nobody there.
         say: takes each line for a person to read.
+        has_sysclient: it ends, too, once a script has pointed it to a websocket.
     """
     outcome = Outcome(client)
     is_typed = False
@@ -85,6 +101,8 @@ def run_phone(  # noqa: PLR0913 - what a test wants to choose
         steps = _poll(client, fetch, outcome, say)
         if steps is None:
             continue
+        if has_sysclient and client.sysclient_url:
+            return outcome
         if client.shows_code_form:
             if is_typed:
                 outcome.is_refused = True
@@ -164,6 +182,29 @@ def fetch_from(source: str | None) -> Fetch:
     return fetch
 
 
+async def run_sysclient(
+    connection: SysclientConnection, outcome: Outcome, given: argparse.Namespace
+) -> None:
+    """Stay connected until nothing more comes, with `--stay` after that, too.
+
+    Args:
+        outcome: gets where it ended.
+        given: `quiet` and `patience` in seconds, and `stay`.
+    """
+    running = asyncio.create_task(connection.run())
+    try:
+        outcome.is_registered = await connection.settle(given.quiet, given.patience)
+        outcome.is_reached = connection.opened_count > 0
+        outcome.is_unassigned = connection.sysclient.is_unassigned
+        if given.stay:
+            print(summary(outcome))
+            print("stays connected; Ctrl+C ends it", flush=True)
+            await running
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
 def new_mac() -> str:
     """Draw a MAC of the vendor's range."""
     serial = secrets.token_hex(3)
@@ -196,41 +237,78 @@ def _masked(name: str, value: str) -> str:
     return f"{name} {redact(value)}".strip()
 
 
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make phone", description=__doc__)
+    parser.add_argument("--url", help=f"the central service ({DEFAULT_URL}); of a fleet: Devices")
+    parser.add_argument("--code", help="what somebody types: 12 digits")
+    parser.add_argument("--line", help="what an administrator has it run first")
+    parser.add_argument("--source", help="a loopback address to call from")
+    parser.add_argument("--mac", help="00-90-33-xx-xx-xx; of a fleet: the first one")
+    parser.add_argument("--type", default=DEFAULT_PRODUCT, help="IP232")
+    parser.add_argument("--polls", type=int, default=MAX_POLLS)
+    parser.add_argument("--pause", type=float, default=0.2, help="seconds between polls")
+    as_sysclient = parser.add_argument_group("as a sysclient")
+    as_sysclient.add_argument(
+        "--sysclient", action="store_true", help="connect to the websocket that a script names"
+    )
+    as_sysclient.add_argument(
+        "--provisioning-url", help="ws://…?domain=&token=&category=, set by an administrator"
+    )
+    as_sysclient.add_argument("--stay", action="store_true", help="stay connected until Ctrl+C")
+    as_sysclient.add_argument(
+        "--quiet", type=float, default=QUIET_SECONDS, help="end so many seconds after the last news"
+    )
+    as_sysclient.add_argument(
+        "--patience", type=float, default=PATIENCE_SECONDS, help="the same before it is registered"
+    )
+    many = parser.add_argument_group("many of them")
+    many.add_argument("--fleet", type=int, help="how many phones, of consecutive MACs")
+    many.add_argument("--rate", type=float, default=fleet.RATE, help="how many start in a second")
+    many.add_argument("--passwords", type=Path, help="a file that keeps theirs for the next time")
+    return parser
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run one phone.
+    """Run one phone, or a fleet.
 
     Returns:
         0 registered or waiting for a code as it should, 1 refused, 2 not reached or not finished.
     """
-    parser = argparse.ArgumentParser(prog="make phone", description=__doc__)
-    parser.add_argument("--url", default=DEFAULT_URL, help="the central service")
-    parser.add_argument("--code", help="what somebody types: 12 digits")
-    parser.add_argument("--line", help="what an administrator has it run first")
-    parser.add_argument("--source", help="a loopback address to call from")
-    parser.add_argument("--mac", default=new_mac(), help="00-90-33-xx-xx-xx")
-    parser.add_argument("--type", default=DEFAULT_PRODUCT, help="IP232")
-    parser.add_argument("--polls", type=int, default=MAX_POLLS)
-    parser.add_argument("--pause", type=float, default=0.2, help="seconds between polls")
-    given = parser.parse_args(arguments)
+    given = _arguments().parse_args(arguments)
+    if given.fleet:
+        return fleet.main(given)
+    if given.provisioning_url and not is_url(given.provisioning_url, ("ws", "wss")):
+        print("--provisioning-url must be a websocket's: ws://HOST/DOMAIN/devices/sysclients?…")
+        return 2
     local_ip = given.source or socket.gethostbyname("localhost")
-    client = UpdateClient(given.mac.lower(), given.type, local_ip, given.url)
+    mac = given.mac or new_mac()
+    client = UpdateClient(mac.lower(), given.type, local_ip, given.url or DEFAULT_URL)
     print(f"phone {client.mac} ({client.product}) boots")
-    if given.line:
-        for step in client.execute(f"{given.line}\nconfig write\nconfig activate", 0):
+    line = scripts.sysclient(given.provisioning_url).text if given.provisioning_url else given.line
+    if line:
+        for step in client.execute(f"{line}\nconfig write\nconfig activate", 0):
             print(f"    {redact(step.line)}   [{redact(step.effect)}]")
-    outcome = run_phone(
-        client,
-        fetch_from(given.source),
-        given.code,
-        say=print,
-        max_polls=given.polls,
-        pause_seconds=given.pause,
-    )
+    outcome = Outcome(client)
+    is_sysclient = given.sysclient or bool(given.provisioning_url)
+    if not (is_sysclient and client.sysclient_url):
+        outcome = run_phone(
+            client,
+            fetch_from(given.source),
+            given.code,
+            say=print,
+            max_polls=given.polls,
+            pause_seconds=given.pause,
+            has_sysclient=is_sysclient,
+        )
+    if is_sysclient and client.sysclient_url:
+        connection = SysclientConnection(Sysclient(client, say=print), given.source)
+        with suppress(KeyboardInterrupt):
+            asyncio.run(run_sysclient(connection, outcome, given))
     print(summary(outcome))
     is_waiting = client.shows_code_form and given.code is None
-    if outcome.is_registered or (is_waiting and not given.line):
+    if outcome.is_registered or (is_waiting and not line):
         return 0
-    return 1 if outcome.is_refused or is_waiting else 2
+    return 1 if outcome.is_refused or outcome.is_unassigned or is_waiting else 2
 
 
 if __name__ == "__main__":
