@@ -92,9 +92,11 @@ class Fleet:
         Args:
             rate: how many in a second.
         """
-        for connection in self._connections:
+        now = asyncio.get_running_loop().time
+        began_at = now()
+        for number, connection in enumerate(self._connections):
+            await asyncio.sleep(max(0.0, began_at + number / rate - now()))
             self._started.append(asyncio.create_task(connection.run()))
-            await asyncio.sleep(1 / rate)
 
     async def end(self) -> None:
         """Close all connections."""
