@@ -99,10 +99,12 @@ class Fleet:
             self._started.append(asyncio.create_task(connection.run()))
 
     async def end(self) -> None:
-        """Close all connections."""
+        """Close all connections; a phone that has failed by a defect of its own says so here."""
         for task in self._started:
             task.cancel()
-        await asyncio.gather(*self._started, return_exceptions=True)
+        for ended in await asyncio.gather(*self._started, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
 
 
 def sysclients(

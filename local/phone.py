@@ -202,7 +202,8 @@ async def run_sysclient(
             await running
     finally:
         running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        with suppress(asyncio.CancelledError):
+            await running
 
 
 def new_mac() -> str:
@@ -254,6 +255,9 @@ def _arguments() -> argparse.ArgumentParser:
     as_sysclient.add_argument(
         "--provisioning-url", help="ws://…?domain=&token=&category=, set by an administrator"
     )
+    as_sysclient.add_argument(
+        "--other", action="store_true", help="a device of another vendor, which gets items"
+    )
     as_sysclient.add_argument("--stay", action="store_true", help="stay connected until Ctrl+C")
     as_sysclient.add_argument(
         "--quiet", type=float, default=QUIET_SECONDS, help="end so many seconds after the last news"
@@ -301,7 +305,8 @@ def main(arguments: list[str] | None = None) -> int:
             has_sysclient=is_sysclient,
         )
     if is_sysclient and client.sysclient_url:
-        connection = SysclientConnection(Sysclient(client, say=print), given.source)
+        sysclient = Sysclient(client, is_other=given.other, say=print)
+        connection = SysclientConnection(sysclient, given.source)
         with suppress(KeyboardInterrupt):
             asyncio.run(run_sysclient(connection, outcome, given))
     print(summary(outcome))

@@ -107,12 +107,12 @@ def test_the_command_tells_what_went_wrong(capsys: pytest.CaptureFixture[str]) -
     """No websocket, nobody there, and in no domain."""
     assert phone.main(["--fleet", "2"]) == 2
     assert "--url must be a websocket's" in capsys.readouterr().out
-    some = ["--fleet", "2", "--rate", "1000", "--patience", "2", "--url"]
-    assert phone.main([*some, "ws://127.0.0.1:9/"]) == 2
+    some = ["--fleet", "2", "--rate", "1000", "--patience"]
+    assert phone.main([*some, "1", "--url", "ws://127.0.0.1:9/"]) == 2
 
     async def refused() -> None:
         async with serving() as devices:
-            assert await asyncio.to_thread(phone.main, [*some, devices.url]) == 1
+            assert await asyncio.to_thread(phone.main, [*some, "4", "--url", devices.url]) == 1
 
     play(refused())
     assert "2 connected, 0 registered" in capsys.readouterr().out

@@ -95,8 +95,9 @@ def test_it_tells_how_it_ended_when_it_is_not_registered(
 
     async def fail() -> None:
         async with serving() as devices:
-            arguments = ("--provisioning-url", url_at(devices, "wrong"), "--patience", "2")
-            assert await run(*arguments) == 1
+            arguments = ("--provisioning-url", url_at(devices, "wrong"), "--patience", "3")
+            assert await run(*arguments, "--other") == 1
+            assert devices.last.identifies[0].other
             from_its_box = ("--url", devices.init_url, "--sysclient")
             assert await run(*from_its_box, "--code", "0000 0000 0000", *QUICK) == 1
             assert await run(*from_its_box) == 0
