@@ -12,6 +12,7 @@ import pytest
 
 from chalicelib.api.views import IDEMPOTENCY_KEY
 from chalicelib.core import edge
+from gateway.tunnel import ANSWER_SECONDS
 from tests.infra.templates import ROOT, Resources, circle, lint, of_type
 
 PATH = ROOT / "infra" / "edge.json"
@@ -59,6 +60,8 @@ def test_cfn_lint_has_nothing_to_say() -> None:
         ("/api/", "rest", "https-only"),
         ("/api/web/0123/app.js", "rest", "https-only"),
         ("/example.com/devices/sysclients", "sysclients", "https-only"),
+        ("/example.com/devices/passthrough/009033000001/key/cfg.txt", "sysclients", "https-only"),
+        ("/example.com/users/sysclients", "websockets", "redirect-to-https"),
         ("/example.com/devices", "websockets", "redirect-to-https"),
         ("/ws", "websockets", "redirect-to-https"),
         ("/", "websockets", "redirect-to-https"),
@@ -76,6 +79,38 @@ def test_plain_http_is_for_init_alone() -> None:
     behaviors = [plain(one) for one in DISTRIBUTION["CacheBehaviors"]]
     in_clear = [one for one in behaviors if one["ViewerProtocolPolicy"] == "allow-all"]
     assert [one["PathPattern"] for one in in_clear] == ["/init"]
+
+
+def test_without_a_gateway_there_is_no_way_to_it() -> None:
+    """What leads there hangs on one condition: origin and paths, of which some must be there."""
+    parts = [*DISTRIBUTION["Origins"], *DISTRIBUTION["CacheBehaviors"]]
+    to_gateway = [one for one in parts if "sysclients" in json.dumps(one)]
+    assert len(to_gateway) == 3
+    for one in to_gateway:
+        condition, _, otherwise = one["Fn::If"]
+        assert (condition, otherwise) == ("HasSysclients", {"Ref": "AWS::NoValue"})
+    given = {"Fn::Not": [{"Fn::Equals": [{"Ref": "SysclientsHost"}, ""]}]}
+    assert TEMPLATE["Conditions"]["HasSysclients"] == given
+
+
+def test_a_phones_own_pages_are_handed_on_whole() -> None:
+    """Every method and the query, no cookie of ours; and no page tells another host its key."""
+    pages = behavior_of("/example.com/devices/passthrough/009033000001/key/")
+    assert {"GET", "POST", "PUT", "DELETE"} <= set(pages["AllowedMethods"])
+    policy = RESOURCES[pages["OriginRequestPolicyId"]["Ref"]]["Properties"]
+    forwarded = policy["OriginRequestPolicyConfig"]
+    assert forwarded["QueryStringsConfig"] == {"QueryStringBehavior": "all"}
+    assert forwarded["CookiesConfig"] == {"CookieBehavior": "none"}
+    assert edge.VIEWER_ADDRESS in {one.lower() for one in forwarded["HeadersConfig"]["Headers"]}
+    answers = RESOURCES[pages["ResponseHeadersPolicyId"]["Ref"]]["Properties"]
+    headers = answers["ResponseHeadersPolicyConfig"]["SecurityHeadersConfig"]
+    assert headers["ReferrerPolicy"] == {"ReferrerPolicy": "no-referrer", "Override": True}
+    secure = RESOURCES["SecureHeaders"]["Properties"]["ResponseHeadersPolicyConfig"]
+    transport = "StrictTransportSecurity"
+    assert headers[transport] == secure["SecurityHeadersConfig"][transport]
+    # a phone has half a minute for an answer, once it is its turn
+    (gateway,) = [one["Fn::If"][1] for one in DISTRIBUTION["Origins"] if "Fn::If" in one]
+    assert gateway["CustomOriginConfig"]["OriginReadTimeout"] >= 2 * ANSWER_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -141,7 +176,7 @@ def test_the_service_gets_what_it_reads() -> None:
                 "HeadersConfig"
             ]["Headers"]
         }
-        for name in ("Requests", "Websockets")
+        for name in ("Requests", "Websockets", "PhonesPages")
     }
     keyed = {header.lower() for header in parts["HeadersConfig"]["Headers"]}
     assert forwarded["Requests"] | keyed >= READ_OF_REQUESTS | {
@@ -187,6 +222,21 @@ def test_the_edge_writes_nothing_down() -> None:
     wall = RESOURCES["PhonesWall"]["Properties"]
     for part in [wall, *wall["Rules"]]:
         assert part["VisibilityConfig"]["SampledRequestsEnabled"] is False
+
+
+def test_phones_that_come_to_the_gateway_have_the_same_rate() -> None:
+    """Also those that come back in a loop; what pages and Users instances open does not count."""
+    (rule,) = RESOURCES["PhonesWall"]["Properties"]["Rules"]
+    scope = rule["Statement"]["RateBasedStatement"]["ScopeDownStatement"]["RegexMatchStatement"]
+    for path, counts in (
+        ("/example.com/devices/sysclients", True),
+        ("/example.com/devices/passthrough/009033000001/key/", True),
+        ("/init", True),
+        ("/example.com/devices", False),
+        ("/ws", False),
+        ("/api/me/codes", False),
+    ):
+        assert bool(re.search(scope["RegexString"], path)) is counts, path
 
 
 @pytest.mark.slow
