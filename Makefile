@@ -12,10 +12,10 @@ export AWS_DEFAULT_REGION ?= eu-central-1
 INSIDE := tests/core tests/storage tests/roles tests/gateway
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve phone app-client test test-engine check bench package deploy deploy-edge pictures audit lock format
+.PHONY: help run serve phone app-client test test-engine check bench package deploy deploy-edge deploy-gateway pictures audit lock format
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 16
 
 run: .venv/.local ## start everything on http://127.0.0.1:8000, with demo data (PORT=, DYNAMODB_ENDPOINT=)
 	@PORT=$(PORT) $(BIN)/python -m local.run
@@ -62,6 +62,9 @@ deploy: package ## show what would change in AWS, change it after a yes (STAGE= 
 deploy-edge: ## the same for the edge of a stage, in us-east-1 (STAGE= PARAMETERS="A=b" YES=1)
 	@AWS_REGION=us-east-1 YES="$(YES)" infra/deploy.sh dialtone-$(STAGE)-edge infra/edge.json $(PARAMETERS)
 
+deploy-gateway: ## the same for the gateway of a stage, whose image is pushed already (STAGE= PARAMETERS="Version=…" YES=1)
+	@YES="$(YES)" infra/deploy.sh dialtone-$(STAGE)-gateway infra/gateway.json ServiceStack=dialtone-$(STAGE) $(PARAMETERS)
+
 pictures: .venv/.dev ## take pictures of every page for docs/ (needs chromium)
 	$(BIN)/python -m tests.browser.pictures
 
@@ -70,14 +73,14 @@ audit: .venv/.dev ## known vulnerabilities, careless code, and the licences of w
 	$(BIN)/pip-audit --require-hashes -r requirements-local.txt
 	$(BIN)/bandit -q -r -ll -s B104,B310 app.py chalicelib gateway local
 	$(BIN)/pip-licenses --order=license --partial-match --allow-only="Apache;BSD;MIT;PSF" \
-		-p $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements.txt)
+		-p $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements.txt gateway/requirements.txt)
 
 format: .venv/.dev ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 lock: .venv/.dev ## compile requirements*.in to hash-locked requirements*.txt
-	@for name in requirements requirements-local requirements-dev; do \
+	@for name in requirements requirements-local requirements-dev gateway/requirements; do \
 		$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 			--no-header --no-emit-index-url --no-annotate $$name.in -o $$name.txt || exit 1; \
 	done

@@ -52,6 +52,18 @@ def references(value: Any) -> Iterator[str]:  # noqa: ANN401 - any part of a tem
             yield from references(inner)
 
 
+def statements(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - any part of a template
+    """Find every statement of every policy."""
+    if isinstance(value, dict):
+        if "Effect" in value:
+            yield value
+        for inner in value.values():
+            yield from statements(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from statements(inner)
+
+
 def circle(resources: Resources) -> list[str]:
     """Find the resources that depend on themselves, empty if none does."""
     graph = {name: set(references(made)) & set(resources) for name, made in resources.items()}
