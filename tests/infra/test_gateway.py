@@ -2,7 +2,10 @@
 
 import ast
 import json
+import os
 import re
+import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -417,8 +420,19 @@ def test_phones_that_drop_are_noticed() -> None:
 
 
 def test_it_is_deployed_beside_its_service() -> None:
-    """By `make deploy-gateway`, which names the service's stack."""
-    makefile = (ROOT / "Makefile").read_text()
-    command = makefile.split("\ndeploy-gateway:")[1].split("\n\n")[0]
-    assert "infra/deploy.sh dialtone-$(STAGE)-gateway infra/gateway.json" in command
-    assert "ServiceStack=dialtone-$(STAGE) " in command
+    """By `make deploy-gateway`, which names the service's stack; values with blanks stay whole."""
+    given = "Version=1 BalancerNetworks='10.0.1.0/24 10.0.2.0/24'"
+    make = ["make", "--dry-run", "--no-print-directory"]
+    done = subprocess.run(  # noqa: S603 - our own command
+        [*make, "deploy-gateway", "STAGE=prod", f"PARAMETERS={given}"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shlex.split(done.stdout) == [
+        *("YES=", "infra/deploy.sh", "dialtone-prod-gateway", "infra/gateway.json"),
+        *("ServiceStack=dialtone-prod", "Version=1"),
+        "BalancerNetworks=10.0.1.0/24 10.0.2.0/24",
+    ]
