@@ -399,6 +399,14 @@ def test_tables_forget_what_ends_and_nothing_else(resources: Resources) -> None:
         assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
 
 
+def test_what_the_gateway_takes_is_exported(template: dict[str, Any]) -> None:
+    """The packaged template still has the names, which tests/infra/test_gateway.py compares."""
+    written_down = json.loads((templates.ROOT / "infra" / "resources.json").read_text())["Outputs"]
+    exported = {name: output for name, output in written_down.items() if "Export" in output}
+    assert len(exported) > 10
+    assert exported.items() <= template["Outputs"].items()
+
+
 def test_no_policy_is_about_everything(resources: Resources) -> None:
     """But a key's own, which says `*` and means the key, and signing in to images, which must."""
     written_down = [
