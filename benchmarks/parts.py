@@ -6,7 +6,7 @@ gives a row as soon as it is known. A part must not write anywhere.
 
 from types import ModuleType
 
-from benchmarks import calls, cold, growth, handlers, push, rollouts, sizes
+from benchmarks import calls, cold, growth, handlers, push, rollouts, sizes, sysclients
 
 PARTS: dict[str, ModuleType] = {
     "cold": cold,
@@ -15,5 +15,6 @@ PARTS: dict[str, ModuleType] = {
     "sizes": sizes,
     "rollouts": rollouts,
     "push": push,
+    "sysclients": sysclients,
     "growth": growth,
 }
