@@ -25,14 +25,17 @@ from chalicelib.core.devices import Device, Facts
 from chalicelib.core.errors import (
     CodeNotRedeemableError,
     DeviceElsewhereError,
+    DialtoneError,
+    InvalidRequestError,
     LimitReachedError,
     MalformedFrameError,
     NotFoundError,
     NotSignedInError,
+    Refusal,
     StoreUnavailableError,
 )
 from chalicelib.core.jobs import ADMIN_PASSWORD, Job, Plan
-from chalicelib.roles import devices, registrations, sysclients
+from chalicelib.roles import analogue_phones, devices, registrations, sysclients
 from chalicelib.roles.devices import Outcome, Report, Visit
 from chalicelib.roles.sysclients import Credentials, Proof
 from chalicelib.storage import vault
@@ -371,7 +374,23 @@ class Session:
             self._log("job is gone", job_id=job_id)
 
     async def _provision(self, said: Provision) -> None:
-        await self._send(ProvisionResult("not supported"))
+        """Register the analogue phone at an interface, or say that its code is none."""
+        if self.standing is not Standing.ONLINE:
+            raise HangUpError(POLICY, "speaks for a phone and is nobody")
+        entry = read_entry(said.code)
+        try:
+            if entry is None:
+                raise CodeNotRedeemableError(Refusal.MALFORMED)
+            gateway = await asyncio.to_thread(devices.show, self.hw_id, self._credentials.token)
+            register = analogue_phones.register
+            source = self.arrival.source
+            await asyncio.to_thread(register, gateway, said.id, entry, source, self._now())
+        except NotSignedInError:
+            raise
+        except DialtoneError as error:
+            await self._send(ProvisionResult(_refusal_of(error)))
+        else:
+            await self._send(ProvisionResult())
 
     async def _send(self, frame: AdminFrame) -> None:
         self._log("to phone", kind=f"{frame.message:04x}", said=repr(frame))
@@ -417,6 +436,17 @@ class Session:
 
     def _log(self, what: str, **more: object) -> None:
         observability.logger().info(what, extra={"hw_id": self.hw_id, **more})
+
+
+def _refusal_of(error: DialtoneError) -> str:
+    """Say to a gateway why its phone is not registered: one answer for every code that is none."""
+    match error:
+        case LimitReachedError() | StoreUnavailableError():
+            return f"try again in {error.retry_after_seconds} seconds"
+        case InvalidRequestError():
+            return str(error)
+        case _:
+            return "the code cannot be redeemed"
 
 
 _ENDS: tuple[tuple[type[Exception], int, str], ...] = (

@@ -6,7 +6,7 @@ from chalice.app import Response
 
 from chalicelib import documents
 from chalicelib.api.views import Call, Views, document, listing, nothing
-from chalicelib.core.devices import State, parse_hw_id
+from chalicelib.core.devices import State, parse_any_hw_id
 from chalicelib.core.errors import NotFoundError
 from chalicelib.loading import on_use
 
@@ -171,7 +171,7 @@ def list_sightings(call: Call) -> Response:
 
 
 def _hw_id(text: str) -> str:
-    parsed = parse_hw_id(text)
+    parsed = parse_any_hw_id(text)
     if parsed is None:
         raise NotFoundError("device")
     return parsed

@@ -6,7 +6,7 @@ from chalice.app import Response
 
 from chalicelib import documents
 from chalicelib.api.views import Call, Views, document, listing, nothing
-from chalicelib.core.devices import parse_hw_id
+from chalicelib.core.devices import parse_any_hw_id
 from chalicelib.core.errors import NotFoundError
 from chalicelib.loading import on_use
 
@@ -73,7 +73,7 @@ def list_phones(call: Call) -> Response:
 @views.route("/me/phones/{hw_id}", methods=["DELETE"])
 def release_phone(call: Call, hw_id: str) -> Response:
     """Give up one of this person's phones."""
-    parsed = parse_hw_id(hw_id)
+    parsed = parse_any_hw_id(hw_id)
     if parsed is None:
         raise NotFoundError("device")
     users.release_phone(call.asking, parsed)

@@ -25,6 +25,9 @@ _SEPARATORS = re.compile(r"[-:.\s]")
 _HW_ID = re.compile(r"[0-9a-f]{12}")
 _NOBODY = frozenset({"0" * 12, "f" * 12})
 _BUILD = re.compile(r"[0-9A-Za-z._-]{1,32}")
+_INTERFACE = re.compile(r"[0-9A-Za-z]{1,16}")
+_AT = "-"
+"""Between a gateway and the interface of an analogue phone, in the phone's hardware id."""
 
 
 class State(StrEnum):
@@ -84,14 +87,16 @@ class Device:
     """A device as Devices keeps it.
 
     Args:
-        hw_id: 12 lower-case hex digits.
+        hw_id: 12 lower-case hex digits; of an analogue phone those of its gateway, a dash and the
+            interface (`009033460af2-TEL1`).
         domain, category, app, user: its assignment; empty once released.
         code_id, code_fingerprint: the code that registered it.
         rollout_id: the rollout of that code, empty for none.
         registration_id: ULID of this assignment; the token is derived from it. Empty for a phone
             that is expected and has not come yet.
         registered_from: the source that redeemed, in the form of rate_limits.source_of.
-        token_hash: SHA-256 of its token, empty once released.
+        token_hash: SHA-256 of its token, empty once released, and for an analogue phone, which has
+            none.
         token_used_at: when it first came back with its token.
         confirmed: job type → id of the last job of that type it confirmed.
         failures: job_id → how often and why it could not do that job.
@@ -132,10 +137,24 @@ class Device:
     connection: str = ""
     disconnected_at: datetime | None = None
 
+    @property
+    def gateway(self) -> str:
+        """Hardware id of the gateway that an analogue phone is at, empty for any other device."""
+        gateway, at, _ = self.hw_id.partition(_AT)
+        return gateway if at else ""
+
+    @property
+    def interface(self) -> str:
+        """The gateway's interface that an analogue phone is at, empty for any other device."""
+        return self.hw_id.partition(_AT)[2]
+
     def is_free(self, now: datetime) -> bool:
         """Tell whether any good code may have it: released, or its token unused for a day."""
         if self.state is State.RELEASED or self.registered_at is None:
             return True
+        if self.gateway:
+            # it has no token that could stay unused
+            return False
         unused_too_long = now >= self.registered_at + timedelta(seconds=UNUSED_TOKEN_SECONDS)
         return self.token_used_at is None and unused_too_long
 
@@ -172,6 +191,38 @@ def parse_hw_id(text: str | None) -> str | None:
     """
     hw_id = _SEPARATORS.sub("", text or "").lower()
     return hw_id if _HW_ID.fullmatch(hw_id) and hw_id not in _NOBODY else None
+
+
+def is_interface(text: str) -> bool:
+    """Tell whether this can be the interface of an analogue phone: one short word, `TEL1`."""
+    return _INTERFACE.fullmatch(text) is not None
+
+
+def hw_id_at(gateway: str, interface: str) -> str:
+    """Make the hardware id of the analogue phone at an interface.
+
+    Args:
+        gateway: its hardware id, 12 lower-case hex digits.
+        interface: as the gateway spells it.
+    """
+    return f"{gateway}{_AT}{interface}"
+
+
+def parse_any_hw_id(text: str | None) -> str | None:
+    """Read the hardware id of any device, an analogue phone's too.
+
+    Args:
+        text: as for `parse_hw_id`; `009033460af2-TEL1`, `00-90-33-46-0a-f2-TEL1`.
+
+    Returns:
+        The hardware id as `Device` has it, or None when it is none.
+    """
+    hw_id = parse_hw_id(text)
+    if hw_id is not None:
+        return hw_id
+    said, _, interface = (text or "").rpartition(_AT)
+    gateway = parse_hw_id(said)
+    return hw_id_at(gateway, interface) if gateway and is_interface(interface) else None
 
 
 def parse_query_facts(query: Mapping[str, str]) -> Facts:
@@ -212,7 +263,8 @@ def refusal_to_assign(
     """Tell why a good code may not take this device, or None if it may.
 
     A known device changes hands only by a code of the same user, by an administrator's or rollout
-    code, or after release.
+    code, or after release. An analogue phone is where its gateway is, which takes codes of its own
+    domain alone: no other domain has a hold on it.
 
     Args:
         device: as it is now, None if it was never seen.
@@ -222,7 +274,7 @@ def refusal_to_assign(
     if device is None or device.is_free(now):
         return None
     if device.domain != domain:
-        return Refusal.DEVICE_OF_ANOTHER_DOMAIN
+        return None if device.gateway else Refusal.DEVICE_OF_ANOTHER_DOMAIN
     if is_for_anyone or (user and device.user == user):
         return None
     return Refusal.DEVICE_OF_ANOTHER_USER

@@ -40,8 +40,9 @@ def explain(
     Args:
         category: the device's own, or another one for a move that is only thought of.
     """
-    given = tuple(jobs)
-    offered = offer(device, plan_for(device.domain, category, given), device.facts, now)
+    given, is_analogue = tuple(jobs), bool(device.gateway)
+    plan = plan_for(device.domain, category, given, is_analogue=is_analogue)
+    offered = offer(device, plan, device.facts, now)
     done = set(offered.confirmed.values())
 
     def standing(verdict: Verdict) -> Standing | None:
@@ -51,6 +52,5 @@ def explain(
             return Standing.CONFIRMED
         return Standing.PAUSED if verdict.job.job_id in offered.paused else Standing.OPEN
 
-    return tuple(
-        Explanation(verdict, standing(verdict)) for verdict in judge(device.domain, category, given)
-    )
+    verdicts = judge(device.domain, category, given, is_analogue=is_analogue)
+    return tuple(Explanation(verdict, standing(verdict)) for verdict in verdicts)

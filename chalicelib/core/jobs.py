@@ -69,6 +69,7 @@ class Fit(StrEnum):
     OTHER_CATEGORY = "another category"
     SUPERSEDED = "superseded by a later job"
     UNKNOWN_TYPE = "of an unknown type"
+    ANALOGUE_PHONE = "not for an analogue phone"
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,12 @@ class Verdict:
     superseded_by: str = ""
 
 
-def judge(domain: str, category: str, jobs: Iterable[Job]) -> tuple[Verdict, ...]:
+def judge(
+    domain: str, category: str, jobs: Iterable[Job], *, is_analogue: bool = False
+) -> tuple[Verdict, ...]:
     """Say of every job whether the devices of a domain and category get it, and why not.
 
-    They get the latest of each type.
+    They get the latest of each type; an analogue phone, which nothing can be sent to, gets none.
 
     Args:
         jobs: any jobs, in any order.
@@ -95,7 +98,7 @@ def judge(domain: str, category: str, jobs: Iterable[Job]) -> tuple[Verdict, ...
     Source: the concept article, Update Software and Update Config.
     """
     given = tuple(jobs)
-    fits = [_fit_alone(domain, category, job) for job in given]
+    fits = [_fit_alone(domain, category, job, is_analogue=is_analogue) for job in given]
     latest: dict[str, str] = {}
     for job, fit in zip(given, fits, strict=True):
         if fit is Fit.MATCHES:
@@ -108,11 +111,13 @@ def judge(domain: str, category: str, jobs: Iterable[Job]) -> tuple[Verdict, ...
     )
 
 
-def _fit_alone(domain: str, category: str, job: Job) -> Fit:
+def _fit_alone(domain: str, category: str, job: Job, *, is_analogue: bool) -> Fit:
     if job.domain != domain:
         return Fit.OTHER_DOMAIN
     if job.category not in {category, EVERY_CATEGORY}:
         return Fit.OTHER_CATEGORY
+    if is_analogue:
+        return Fit.ANALOGUE_PHONE
     return Fit.MATCHES if job.job_type in JOB_TYPES else Fit.UNKNOWN_TYPE
 
 
@@ -141,7 +146,7 @@ class Plan:
         )
 
 
-def plan_for(domain: str, category: str, jobs: Iterable[Job]) -> Plan:
+def plan_for(domain: str, category: str, jobs: Iterable[Job], *, is_analogue: bool = False) -> Plan:
     """Choose the jobs that the devices of a domain and category get.
 
     Args:
@@ -149,7 +154,7 @@ def plan_for(domain: str, category: str, jobs: Iterable[Job]) -> Plan:
     """
     matching = {
         verdict.job.job_type: verdict.job
-        for verdict in judge(domain, category, jobs)
+        for verdict in judge(domain, category, jobs, is_analogue=is_analogue)
         if verdict.fit is Fit.MATCHES
     }
     return Plan(

@@ -19,7 +19,7 @@ from chalicelib.core.errors import (
     NotFoundError,
     Refusal,
 )
-from chalicelib.roles import issuing
+from chalicelib.roles import analogue_phones, issuing
 from chalicelib.storage import audit, devices, domains, notifications, redemptions
 from chalicelib.storage.connection import Refused, Transaction
 from chalicelib.storage.lists import Page
@@ -120,35 +120,42 @@ def change(
 def release(asking: "Asking", domain: str, hw_id: str) -> None:
     """Release a device: its token dies, it shows the code form, any good code may have it.
 
+    With a gateway go the analogue phones at it.
+
     Raises:
         NotAllowedError: this person does not administer the domain's devices.
         NotFoundError: there is no such device in it.
         ConflictError: it changed hands at this moment.
     """
     device = show(asking, domain, hw_id)
-    with _changing_hands():
-        redemptions.release(device, asking.entry("device released", hw_id, domain=domain))
+    entry = asking.entry("device released", hw_id, domain=domain)
+    with _changing_hands(), analogue_phones.going_with(device, entry):
+        redemptions.release(device, entry)
     observability.count("DeviceReleased")
 
 
 def remove(asking: "Asking", domain: str, hw_id: str) -> None:
     """Forget a device altogether; if it is still there, it shows the code form.
 
+    With a gateway go the analogue phones at it.
+
     Raises:
         NotAllowedError: this person does not administer the domain's devices.
         NotFoundError: there is no such device in it.
         ConflictError: it changed hands at this moment.
     """
     device = show(asking, domain, hw_id)
-    with _changing_hands():
-        redemptions.remove(device, asking.entry("device removed", hw_id, domain=domain))
+    entry = asking.entry("device removed", hw_id, domain=domain)
+    with _changing_hands(), analogue_phones.going_with(device, entry):
+        redemptions.remove(device, entry)
 
 
 def put_in_place(asking: "Asking", domain: str, hw_id: str, new_hw_id: str) -> Replacement:
     """Put another phone in a device's place: it takes name, user, category and app.
 
-    The old one is released. A new one that is registered in the domain goes on with its own token;
-    any other is expected, and gets a code of seven days.
+    The old one is released, and with a gateway the analogue phones at it. A new one that is
+    registered in the domain goes on with its own token; any other is expected, and gets a code of
+    seven days.
 
     Args:
         new_hw_id: 12 lower-case hex digits.
@@ -170,6 +177,7 @@ def put_in_place(asking: "Asking", domain: str, hw_id: str, new_hw_id: str) -> R
     is_here = seen is not None and not seen.is_free(asking.now)
     known = seen or Device(new_hw_id, State.REGISTERED)
     kept = known if is_here else Device(new_hw_id, State.REGISTERED, product=known.product)
+    entry = asking.entry("device replaced", hw_id, domain=domain, detail=f"by {new_hw_id}")
     device = replace(
         kept,
         domain=domain,
@@ -181,18 +189,17 @@ def put_in_place(asking: "Asking", domain: str, hw_id: str, new_hw_id: str) -> R
 
     def swap(write: Transaction) -> None:
         devices.release(write, old)
-        redemptions.drop(write, old, asking.now)
+        redemptions.leave(write, old, asking.now)
         if is_here:
             redemptions.assign(write, device, seen, asking.now)
         else:
             devices.assign(write, device, seen)
             if seen is not None:
                 redemptions.drop(write, seen, asking.now)
-        entry = asking.entry("device replaced", hw_id, domain=domain, detail=f"by {new_hw_id}")
         audit.add(write, entry.of_device(old))
         redemptions.tell_former(write, device, seen, entry)
 
-    with _changing_hands():
+    with _changing_hands(), analogue_phones.going_with(old, entry):
         if not is_here:
             return Replacement(device, _issue(asking, device, swap))
         transaction = Transaction()

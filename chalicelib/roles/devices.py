@@ -171,6 +171,16 @@ def arrive(
     return _opened(offered.open)
 
 
+def show(hw_id: str, token: str) -> Device:
+    """Show a device to itself.
+
+    Raises:
+        NotSignedInError: this is not, or no longer, the device's token.
+        StoreUnavailableError: throttled or unreachable.
+    """
+    return _authenticated(hw_id, token)
+
+
 def jobs_of(hw_id: str, token: str, now: datetime) -> jobs.Plan:
     """Tell a phone that is no update client the jobs that it has not done, secrets in clear.
 

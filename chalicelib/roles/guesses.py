@@ -42,11 +42,13 @@ class Guess:
     Args:
         hw_id: of the phone.
         source: in the form of rate_limits.source_of.
+        domain: whose codes alone count here, empty for any.
     """
 
     entry: Entry
     hw_id: str
     source: str
+    domain: str = ""
 
 
 @dataclass(frozen=True)

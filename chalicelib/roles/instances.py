@@ -13,7 +13,7 @@ from chalicelib import settings
 from chalicelib.core.codes import Code, Entry, Lifetime, State
 from chalicelib.core.devices import Device
 from chalicelib.core.errors import NotFoundError, StoreUnavailableError
-from chalicelib.roles import issuing
+from chalicelib.roles import analogue_phones, issuing
 from chalicelib.roles.asking import UPDATE_PATH
 from chalicelib.storage import audit, codes, connections, devices, domains, notifications, vault
 from chalicelib.storage.connection import Refused, Transaction
@@ -193,7 +193,8 @@ def issue_code(asking: Instance, order: CodeOrder) -> issuing.IssuedCode:
 
     def also(write: Transaction, code: Code) -> None:
         _will_hear(write, code, asking)
-        audit.add(write, _entry(asking, code, "code issued").of_code(code))
+        entry = _entry(asking, code.domain, code.code_id, "code issued")
+        audit.add(write, entry.of_code(code))
 
     return issuing.issue(wanted, asking.now, also)
 
@@ -279,6 +280,40 @@ def list_devices(
                     break
 
 
+def interfaces_with_phones(asking: Instance, hw_id: str) -> list[str]:
+    """Tell which interfaces of a gateway have an analogue phone, TEL2 before TEL10.
+
+    Args:
+        hw_id: of the gateway; any other device has none.
+
+    Raises:
+        NotFoundError: there is no such device in a domain that it may see.
+        StoreUnavailableError: throttled or unreachable.
+    """
+    return [phone.interface for phone in analogue_phones.list_at(_device(asking, hw_id))]
+
+
+def remove_phone_at(asking: Instance, hw_id: str, interface: str) -> None:
+    """Forget the analogue phone at an interface of a gateway.
+
+    Raises:
+        NotFoundError: there is no such device in a domain that it may see, or no phone there.
+        ConflictError: it changed hands at this moment.
+        StoreUnavailableError: throttled or unreachable.
+    """
+    gateway = _device(asking, hw_id)
+    entry = _entry(asking, gateway.domain, hw_id, "device removed")
+    analogue_phones.remove(gateway, interface, entry)
+
+
+def _device(asking: Instance, hw_id: str) -> Device:
+    names = _names(asking, None)
+    device = devices.find(hw_id)
+    if device is None or not device.domain or not _is_among(device.domain, names):
+        raise NotFoundError("device")
+    return device
+
+
 def _visible(asking: Instance) -> Iterator[Domain]:
     if not asking.is_admin:
         own = domain_of(asking, None)
@@ -332,7 +367,7 @@ def _update_url() -> str:
     return f"{base_url}{UPDATE_PATH}"
 
 
-def _entry(asking: Instance, code: Code, action: str) -> audit.Entry:
+def _entry(asking: Instance, domain: str, subject: str, action: str) -> audit.Entry:
     connection = asking.connection
     actor = f"{connection.app} ({connection.domain})"
-    return audit.Entry(code.domain, asking.now, action, actor, code.code_id, connection.source)
+    return audit.Entry(domain, asking.now, action, actor, subject, connection.source)

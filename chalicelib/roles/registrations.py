@@ -4,8 +4,10 @@ Either makes one registration of the phone, in one transaction, with a token of 
 not bring the phone anything (roles/devices.py), nor know how it came in.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from chalicelib import observability, settings
@@ -21,6 +23,7 @@ from chalicelib.core.devices import State as DeviceState
 from chalicelib.core.errors import (
     CodeNotRedeemableError,
     DeviceElsewhereError,
+    NotSignedInError,
     Refusal,
     StoreUnavailableError,
 )
@@ -67,9 +70,9 @@ def register(visit: "Visit", grounds: Entry | Claim, now: datetime) -> Registrat
     if isinstance(grounds, Claim):
         device = _admit(grounds, visit, now)
     else:
-        guess = guesses.Guess(grounds, visit.hw_id, visit.source)
+        guess = guesses.Guess(grounds, visit.hw_id, visit.source, visit.domain)
         with guesses.charged(guess, now) as found:
-            device = _redeem(found, guess, visit, now)
+            device = redeem(found, guess, partial(_redeemed, visit, now), now)
     token, _ = vault.device_token(device.hw_id, device.registration_id, device.token_version)
     plan = jobs.plan_for(
         device.domain, device.category, job_table.find_matching(device.domain, device.category)
@@ -77,22 +80,54 @@ def register(visit: "Visit", grounds: Entry | Claim, now: datetime) -> Registrat
     return Registration(device, token, plan)
 
 
-def _redeem(found: guesses.Found, guess: guesses.Guess, visit: "Visit", now: datetime) -> Device:
-    """Redeem what was found; whoever is beaten learns it from the refused transaction itself."""
+def redeem(
+    found: guesses.Found,
+    guess: guesses.Guess,
+    make: Callable[[Code, Device | None], Device],
+    now: datetime,
+    gateway: Device | None = None,
+) -> Device:
+    """Redeem what was found; whoever is beaten learns it from the refused transaction itself.
+
+    Args:
+        make: makes the device as it shall be, of the code and of what it was, None if it was never
+            seen.
+        gateway: that an analogue phone is at, None for any other device; it must still be in its
+            domain.
+
+    Returns:
+        The device; for a repeat as it is.
+
+    Raises:
+        CodeNotRedeemableError: the code is unknown, expired, revoked or used.
+        DeviceElsewhereError: it is good, but not for this device.
+        NotSignedInError: the gateway was released, or registered anew, at this moment.
+        StoreUnavailableError: throttled, unreachable, or beaten again and again.
+    """
     for _ in range(_MAX_RACES):
         code, seen = guesses.accept(found, guess, now), found.device
+        why = _refusal_of(code, seen, guess.domain, now)
+        if why is not None:
+            guesses.refuse(found, guess, why, now)
         if code.state is State.REDEEMED and seen is not None:
             observability.count("CodeRepeated")
             return seen
-        why = _refusal_of(code, seen, visit, now)
-        if why is not None:
-            guesses.refuse(found, guess, why, now)
-        device = _redeemed(code, seen, visit, now)
-        entry = _entry("code redeemed", code.domain, code.code_id, visit, now)
-        entry = replace(entry, detail=_taken_from(seen, code))
+        device = make(code, seen)
+        entry = audit.Entry(
+            domain=code.domain,
+            at=now,
+            action="code redeemed",
+            actor=guess.hw_id,
+            subject=code.code_id,
+            source=guess.source,
+            detail=_taken_from(seen, code),
+        )
         try:
-            redemptions.write(code, guess.entry.digits or "", device, seen, entry)
+            digits = guess.entry.digits or ""
+            redemptions.write(code, digits, device, seen, entry, gateway=gateway)
         except Refused as refused:
+            if "gateway" in refused.items:
+                raise NotSignedInError("released at this moment") from None
             found = guesses.Found(*redemptions.as_they_are(refused, code, seen))
             continue
         observability.count("CodeRedeemed", lifetime=code.lifetime)
@@ -100,12 +135,14 @@ def _redeem(found: guesses.Found, guess: guesses.Guess, visit: "Visit", now: dat
     raise StoreUnavailableError("device changed too often")
 
 
-def _refusal_of(code: Code, seen: Device | None, visit: "Visit", now: datetime) -> Refusal | None:
+def _refusal_of(code: Code, seen: Device | None, domain: str, now: datetime) -> Refusal | None:
     if not code.domain:
         # we issued it to a foreign installation, whose Devices alone can redeem it
         return Refusal.UNKNOWN
-    if visit.domain not in {"", code.domain}:
+    if domain not in {"", code.domain}:
         return Refusal.CODE_OF_ANOTHER_DOMAIN
+    if code.state is State.REDEEMED:
+        return None  # a repeat: nothing is assigned
     is_for_anyone = code.lifetime is Lifetime.ROLLOUT
     return refusal_to_assign(seen, code.domain, code.owner, is_for_anyone=is_for_anyone, now=now)
 
@@ -116,21 +153,29 @@ def _taken_from(seen: Device | None, code: Code) -> str:
     return f"from {seen.user}" if is_here and seen and seen.user not in {"", code.owner} else ""
 
 
-def _redeemed(code: Code, seen: Device | None, visit: "Visit", now: datetime) -> Device:
+def _redeemed(visit: "Visit", now: datetime, code: Code, seen: Device | None) -> Device:
+    return _registered(visit, now, **assignment(code, seen, visit.facts.name))
+
+
+def assignment(code: Code, seen: Device | None, name: str) -> dict[str, Any]:
+    """Say what a code makes of a device: the members of Device that it decides.
+
+    Args:
+        seen: the device as it was, None if it was never seen; if its user stays, so does its name.
+        name: else.
+    """
     is_same_owner = seen and (seen.domain, seen.user) == (code.domain, code.owner)
     known_name = seen.name if seen and is_same_owner else ""
-    return _registered(
-        visit,
-        now,
-        domain=code.domain,
-        category=code.category,
-        app=code.app,
-        user=code.owner,
-        name=known_name or visit.facts.name,
-        code_id=code.code_id,
-        code_fingerprint=code.fingerprint,
-        rollout_id=code.rollout_id,
-    )
+    return {
+        "domain": code.domain,
+        "category": code.category,
+        "app": code.app,
+        "user": code.owner,
+        "name": known_name or name,
+        "code_id": code.code_id,
+        "code_fingerprint": code.fingerprint,
+        "rollout_id": code.rollout_id,
+    }
 
 
 def _admit(claim: Claim, visit: "Visit", now: datetime) -> Device:

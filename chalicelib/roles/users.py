@@ -14,7 +14,7 @@ from chalicelib.core.errors import (
     NotFoundError,
 )
 from chalicelib.core.rate_limits import LimitName
-from chalicelib.roles import issuing
+from chalicelib.roles import analogue_phones, issuing
 from chalicelib.storage import (
     audit,
     codes,
@@ -184,6 +184,8 @@ def list_phones(
 def release_phone(asking: "Asking", hw_id: str) -> None:
     """Give a phone up: its token dies, it shows the code form, and anybody with a code may have it.
 
+    With a gateway go the analogue phones at it.
+
     Raises:
         NotFoundError: it is not theirs.
         ConflictError: it changed hands at this moment.
@@ -192,8 +194,10 @@ def release_phone(asking: "Asking", hw_id: str) -> None:
     device = devices.find(hw_id)
     if device is None or not _has_phone(asking.person, device):
         raise NotFoundError("device")
+    entry = asking.entry("device released", hw_id)
     try:
-        redemptions.release(device, asking.entry("device released", hw_id))
+        with analogue_phones.going_with(device, entry):
+            redemptions.release(device, entry)
     except Refused:
         raise ConflictError("the device changed hands at this moment") from None
     observability.count("DeviceReleased")

@@ -49,6 +49,8 @@ OF_INSTANCES: Mapping[str, Answer] = {
     "GetProvisioningCategories": devices_service.list_categories,
     "GetProvisioningCode": devices_service.issue_code,
     "GetProvisionedDevice": devices_service.provisioned_device,
+    "GetDevicePhones": devices_service.list_phones,
+    "RemoveDevicePhone": devices_service.remove_phone,
 }
 
 

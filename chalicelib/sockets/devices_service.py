@@ -32,7 +32,10 @@ def list_domains(message: "Message", known: "Connection") -> Iterable[str]:
 
 
 def list_devices(message: "Message", known: "Connection") -> Iterable[str]:
-    """List devices; one that is nobody's is in no domain, so there are none unassigned."""
+    """List devices; one that is nobody's is in no domain, so there are none unassigned.
+
+    Analogue phones are no devices to the vendor: `GetDevicePhones` lists them, by their gateway.
+    """
     from chalicelib.sockets import schemas
 
     told = message.read(schemas.GetDevices)
@@ -41,7 +44,10 @@ def list_devices(message: "Message", known: "Connection") -> Iterable[str]:
     asking = _instance(message, known)
     pages = instances.list_devices(asking, told.domain_numbers(), told.category_numbers())
     items = (
-        _device(asking, device, domain.number, message) for domain, page in pages for device in page
+        _device(asking, device, domain.number, message)
+        for domain, page in pages
+        for device in page
+        if not device.gateway
     )
     return message.results("devices", items)
 
@@ -86,6 +92,24 @@ def _device(asking: Instance, device: "Device", number: int, message: "Message")
     online = vendor.is_online(device, message.now)
     uri = instances.passthrough_url(asking, device) if online else ""
     return vendor.device(device, number, is_online=online, uri=uri)
+
+
+def list_phones(message: "Message", known: "Connection") -> Iterable[str]:
+    """List the interfaces of a gateway that have an analogue phone."""
+    from chalicelib.sockets import schemas
+
+    told = message.read(schemas.GetDevicePhones)
+    found = instances.interfaces_with_phones(_instance(message, known), told.hw_id)
+    return message.results("phones", found)
+
+
+def remove_phone(message: "Message", known: "Connection") -> Iterable[str]:
+    """Forget the analogue phone at an interface of a gateway."""
+    from chalicelib.sockets import schemas
+
+    told = message.read(schemas.RemoveDevicePhone)
+    instances.remove_phone_at(_instance(message, known), told.hw_id, told.id)
+    return [message.result()]
 
 
 def _instance(message: "Message", known: "Connection") -> Instance:

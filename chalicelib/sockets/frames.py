@@ -66,9 +66,13 @@ class Message:
         echoed = {name: self.members[name] for name in ("api", "src") if self._is_text(name)}
         return written(f"{self.name}Result", **echoed, **members)
 
-    def results(self, name: str, items: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-        """Write a list in as many answers as it takes; the last one says that it is."""
-        part: list[Mapping[str, Any]] = []
+    def results(self, name: str, items: Iterable[object]) -> Iterator[str]:
+        """Write a list in as many answers as it takes; the last one says that it is.
+
+        Args:
+            items: any JSON each.
+        """
+        part: list[object] = []
         room = MAX_MESSAGE_BYTES - len(self.result(**{name: [], "last": True}).encode())
         used = 0
         for item in items:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from chalicelib.core.app_login import Login, raw_member
 from chalicelib.core.codes import Entry, read_entry
-from chalicelib.core.devices import DeviceType
+from chalicelib.core.devices import DeviceType, is_interface, parse_hw_id
 
 MAX_NUMBER = 2**53
 _MAX_NUMBERS = 200
@@ -28,6 +28,23 @@ def _numbers(text: str) -> str:
 
 
 Numbers = Annotated[str, StringConstraints(max_length=4_000), AfterValidator(_numbers)]
+
+
+def _hw_id(text: str) -> str:
+    hw_id = parse_hw_id(text)
+    if hw_id is None:
+        raise ValueError("12 hex digits")
+    return hw_id
+
+
+def _interface(text: str) -> str:
+    if not is_interface(text):
+        raise ValueError("an interface: one short word")
+    return text
+
+
+HwId = Annotated[str, AfterValidator(_hw_id)]
+Interface = Annotated[str, AfterValidator(_interface)]
 
 
 class _Members(BaseModel):
@@ -113,6 +130,19 @@ class GetDevices(_Members):
     def category_numbers(self) -> list[int] | None:
         """Tell the numbers of the categories, None for all."""
         return _split(self.categories)
+
+
+class GetDevicePhones(_Members):
+    """`GetDevicePhones`."""
+
+    hw_id: HwId = Field(alias="hwId")
+
+
+class RemoveDevicePhone(_Members):
+    """`RemoveDevicePhone`; `id` is the interface."""
+
+    hw_id: HwId = Field(alias="hwId")
+    id: Interface
 
 
 def _split(text: str | None) -> list[int] | None:

@@ -1,5 +1,6 @@
 """The vendor's own shapes: the Device, domain and category objects of its messages."""
 
+import hashlib
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +15,21 @@ ONLINE_SECONDS = 1_200
 """A poll is written down every ten minutes at most; who missed two of them counts as away."""
 
 
+_HW_IDS = 2**48
+_NUMBERS = 2**53
+"""What every reader of JSON can count to."""
+
+
 def device(
     known: "Device | Pending", domain_number: int, *, is_online: bool, uri: str = ""
 ) -> dict[str, Any]:
-    """Write a Device object; its number is its hardware id, which has 48 bits.
+    """Write a Device object.
 
     Args:
         uri: where its own pages are reached, empty if they are not.
     """
     return {
-        "id": int(known.hw_id, 16),
+        "id": _number(known.hw_id),
         "hwId": known.hw_id,
         "name": known.name,
         "domainId": domain_number,
@@ -35,6 +41,18 @@ def device(
         "hasLeaseLicenses": False,
         "uri": uri,
     }
+
+
+def _number(hw_id: str) -> int:
+    """Tell the number of a device: its hardware id, which has 48 bits.
+
+    That of an analogue phone is longer: its number is a hash, which is above all others.
+    """
+    gateway, _, interface = hw_id.partition("-")
+    if not interface:
+        return int(gateway, 16)
+    drawn = int.from_bytes(hashlib.sha256(hw_id.encode()).digest()[:8], "big")
+    return _HW_IDS + drawn % (_NUMBERS - _HW_IDS)
 
 
 def is_online(known: "Device", now: datetime) -> bool:

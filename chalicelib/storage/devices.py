@@ -122,6 +122,12 @@ def assign(write: Transaction, device: Device, seen: Device | None) -> None:
     write.put("device", DeviceItem.of(device), condition)
 
 
+def demand(write: Transaction, gateway: Device) -> None:
+    """Add to a transaction that a gateway must be where it was, by the same registration."""
+    condition = _is_registered_as(gateway) & (DeviceItem.domain == gateway.domain)
+    write.check("gateway", DeviceItem, (gateway.hw_id,), condition)
+
+
 def release(write: Transaction, device: Device) -> None:
     """Add to a transaction the end of an assignment; what the device is stays known."""
     released = DeviceItem.of(

@@ -1,6 +1,7 @@
-"""The holdings table: which codes and phones a user has, a pointer each.
+"""The holdings table: which codes and phones a user has, and which phones are at a gateway.
 
-What a code or a phone is now stands in its own table; here is only that it is somebody's.
+A pointer each. What a code or a phone is now stands in its own table; here is only that it is
+somebody's, or at an interface.
 """
 
 from datetime import timedelta
@@ -14,10 +15,12 @@ from chalicelib.storage.lists import Page, Span, query
 
 _CODE = "code#"
 _PHONE = "phone#"
+_INTERFACE = "interface#"
+_MAX_PAGE = 1_000
 
 
 class HoldingItem(Item):
-    """One code or phone of a user; docs/data-model.md, holdings."""
+    """One code or phone of a user, or one phone of a gateway; docs/data-model.md, holdings."""
 
     concept = "holdings"
     owner = UnicodeAttribute(hash_key=True)
@@ -51,6 +54,17 @@ def drop_phone(write: Transaction, device: Device) -> None:
     write.delete("holding dropped", HoldingItem(*key))
 
 
+def put_interface(write: Transaction, phone: Device) -> None:
+    """Add a pointer from a gateway to an analogue phone to a transaction."""
+    write.put("interface", HoldingItem(_gateway(phone.gateway), f"{_INTERFACE}{phone.interface}"))
+
+
+def drop_interface(write: Transaction, phone: Device) -> None:
+    """Add to a transaction that an analogue phone is not at its gateway any more."""
+    key = _gateway(phone.gateway), f"{_INTERFACE}{phone.interface}"
+    write.delete("interface dropped", HoldingItem(*key))
+
+
 def find_code(domain: str, sip: str, code_id: str) -> str | None:
     """Find the fingerprint of a user's code by its public handle, consistently."""
     key = _owner(domain, sip), f"{_CODE}{code_id}"
@@ -71,5 +85,26 @@ def list_phones(domain: str, sip: str, limit: int, after: str | None) -> Page[st
     return Page([item["item"]["S"].removeprefix(_PHONE) for item in page.items], page.next_after)
 
 
+def list_interfaces(gateway: str) -> list[str]:
+    """List all interfaces of a gateway that have a phone, by the alphabet, consistently.
+
+    Args:
+        gateway: its hardware id.
+    """
+    found: list[str] = []
+    after: str | None = None
+    while True:
+        page = query(HoldingItem, _gateway(gateway), Span(_INTERFACE, _MAX_PAGE, after))
+        found += [item["item"]["S"].removeprefix(_INTERFACE) for item in page.items]
+        after = page.next_after
+        if after is None:
+            return found
+
+
 def _owner(domain: str, sip: str) -> str:
     return f"{domain}#{sip}"
+
+
+def _gateway(hw_id: str) -> str:
+    # no domain has an empty name, so this is no user's
+    return f"#gateway#{hw_id}"

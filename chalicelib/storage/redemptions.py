@@ -31,7 +31,15 @@ def read(fingerprints: Sequence[str], hw_id: str) -> tuple[Code | None, Device |
     return code and code.to(Code), device and device.to(Device)
 
 
-def write(code: Code, digits: str, device: Device, seen: Device | None, entry: audit.Entry) -> None:
+def write(  # noqa: PLR0913 - what a redemption is made of
+    code: Code,
+    digits: str,
+    device: Device,
+    seen: Device | None,
+    entry: audit.Entry,
+    *,
+    gateway: Device | None = None,
+) -> None:
     """Redeem a code for a device, all or nothing.
 
     With it, whoever asked for the code is to hear of the device.
@@ -40,12 +48,16 @@ def write(code: Code, digits: str, device: Device, seen: Device | None, entry: a
         digits: of the code.
         device: as it shall be.
         seen: as it was when the rules allowed it, None if it was never seen.
+        gateway: that an analogue phone is at, None for any other device.
 
     Raises:
-        Refused: `code` was not pending any more, or `device` has changed since it was read.
+        Refused: `code` was not pending any more, or `device` or `gateway` has changed since it was
+            read.
         StoreUnavailableError: throttled, unreachable or in conflict for too long.
     """
     transaction = Transaction()
+    if gateway is not None:
+        devices.demand(transaction, gateway)
     codes.redeem(transaction, code, device.hw_id, device.registered_from, entry.at)
     assign(transaction, device, seen, entry.at, code.fingerprint)
     if code.asker:
@@ -89,6 +101,8 @@ def assign(
     notifications.add_fact(write, _fact(device, fingerprint), now)
     if device.user:
         holdings.put_phone(write, device)
+    if device.gateway:
+        holdings.put_interface(write, device)
     if seen is not None and (seen.domain, seen.user) != (device.domain, device.user):
         drop(write, seen, now)
 
@@ -131,7 +145,7 @@ def remove(device: Device, entry: audit.Entry) -> None:
 
 def _end(device: Device, entry: audit.Entry, end: Callable[[Transaction, Device], None]) -> None:
     transaction = Transaction()
-    drop(transaction, device, entry.at)
+    leave(transaction, device, entry.at)
     end(transaction, device)
     audit.add(transaction, entry.of_device(device))
     transaction.commit()
@@ -142,6 +156,13 @@ def drop(write: Transaction, device: Device, now: datetime) -> None:
     if device.user:
         holdings.drop_phone(write, device)
         notifications.add_fact(write, _fact(device), now)
+
+
+def leave(write: Transaction, device: Device, now: datetime) -> None:
+    """Add to a transaction that a device leaves every list: its user's, and its gateway's."""
+    drop(write, device, now)
+    if device.gateway:
+        holdings.drop_interface(write, device)
 
 
 def _fact(device: Device, fingerprint: str = "") -> notifications.Fact:

@@ -112,9 +112,11 @@ export function codeOf(digits) {
   );
 }
 
-/** Write a hardware id as it is printed on a phone. */
+/** Write a hardware id as it is printed on a phone; of an analogue phone its gateway's, and the interface. */
 export function hwIdOf(hwId) {
-  return hwId.match(/../g).join("-");
+  const [mac, at] = hwId.split("-");
+  const printed = mac.match(/../g).join("-");
+  return at ? `${printed} ${at}` : printed;
 }
 
 /** Ask whether something is meant; resolves to true or false. */

@@ -11,6 +11,9 @@ from chalicelib.core.devices import (
     Facts,
     Failure,
     State,
+    hw_id_at,
+    is_interface,
+    parse_any_hw_id,
     parse_hw_id,
     parse_query_facts,
     refusal_to_admit,
@@ -30,6 +33,7 @@ OWNED = Device(
 NEVER_BACK = replace(
     OWNED, state=State.REGISTERED, registered_at=NOW - timedelta(days=1), token_used_at=None
 )
+ANALOGUE = replace(NEVER_BACK, hw_id="009033000001-TEL1", state=State.CURRENT)
 JUST_REGISTERED = replace(NEVER_BACK, registered_at=NOW - timedelta(days=1, seconds=-1))
 
 
@@ -63,6 +67,50 @@ def test_a_hardware_id_survives_every_way_to_write_it(hw_id: str, separator: str
     expected = None if set(hw_id) in ({"0"}, {"f"}) else hw_id
     assert parse_hw_id(separator.join(pairs).upper()) == expected
     assert parse_hw_id(hw_id) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "hw_id"),
+    [
+        ("0090333d1234-TEL1", "0090333d1234-TEL1"),
+        ("00-90-33-3D-12-34-TEL1", "0090333d1234-TEL1"),
+        ("00:90:33:3d:12:34-tel12", "0090333d1234-tel12"),
+        ("00-90-33-3d-12-34-12", "0090333d1234-12"),
+        ("00-90-33-3d-12-34", "0090333d1234"),
+        ("0090333d12-34", "0090333d1234"),
+        ("0090333d1234-", "0090333d1234"),
+        ("0090333d1234-TEL 1", None),
+        ("0090333d1234-TEL#1", None),
+        ("0090333d1234-TÉL1", None),
+        ("0090333d1234-" + "T" * 17, None),
+        ("000000000000-TEL1", None),
+        ("TEL1", None),
+        ("-TEL1", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_hardware_id_of_any_device_is_read(text: str | None, hw_id: str | None) -> None:
+    """An analogue phone's is its gateway's and its interface, which is spelt as it is."""
+    assert parse_any_hw_id(text) == hw_id
+
+
+@given(st.text(max_size=40))
+def test_any_text_gives_a_hardware_id_that_is_read_as_itself_or_none(text: str) -> None:
+    """Whatever comes in, what goes on is a key we can use."""
+    hw_id = parse_any_hw_id(text)
+    assert hw_id is None or (parse_any_hw_id(hw_id) == hw_id and len(hw_id) <= 29)
+
+
+@given(st.from_regex(r"[0-9A-Za-z]{1,16}", fullmatch=True))
+def test_an_analogue_phone_knows_where_it_is(interface: str) -> None:
+    """Its gateway and its interface; it is nobody's own hardware id."""
+    assert is_interface(interface)
+    phone = replace(OWNED, hw_id=hw_id_at(OWNED.hw_id, interface))
+    assert (phone.gateway, phone.interface) == (OWNED.hw_id, interface)
+    assert (OWNED.gateway, OWNED.interface) == ("", "")
+    assert parse_any_hw_id(phone.hw_id) == phone.hw_id
+    assert parse_hw_id(phone.hw_id) is None
 
 
 def test_facts_are_read_from_what_an_update_client_appends() -> None:
@@ -149,6 +197,10 @@ def test_facts_are_short_and_printable(query: dict[str, str]) -> None:
         (NEVER_BACK, "other.example", "user9", False, None),
         (JUST_REGISTERED, "other.example", "user9", False, Refusal.DEVICE_OF_ANOTHER_DOMAIN),
         (Device("0" * 12, State.RELEASED), "other.example", "user9", False, None),
+        (ANALOGUE, "example.com", "user1", False, None),
+        (ANALOGUE, "example.com", "user2", False, Refusal.DEVICE_OF_ANOTHER_USER),
+        (ANALOGUE, "example.com", "user2", True, None),
+        (ANALOGUE, "other.example", "user9", False, None),
     ],
 )
 def test_who_may_take_a_device_over(
@@ -215,6 +267,12 @@ def test_a_released_device_is_free_whatever_is_left_of_its_past() -> None:
     assert replace(OWNED, state=State.RELEASED).is_free(NOW)
     assert replace(OWNED, registered_at=None).is_free(NOW)
     assert not OWNED.is_free(NOW)
+
+
+def test_an_analogue_phone_is_free_once_it_is_released_and_not_before() -> None:
+    """It has no token that could stay unused."""
+    assert not ANALOGUE.is_free(NOW + timedelta(days=365))
+    assert replace(ANALOGUE, state=State.RELEASED).is_free(NOW)
 
 
 @pytest.mark.parametrize(

@@ -343,6 +343,18 @@ def test_every_job_has_exactly_one_verdict(situation: tuple[Device, list[jobs.Jo
             assert chosen[one.job_type] == one.job_id
 
 
+@given(situations())
+def test_an_analogue_phone_gets_no_job(situation: tuple[Device, list[jobs.Job]]) -> None:
+    """Whatever would match; what is explained is what it gets."""
+    device, made = situation
+    phone = replace(device, hw_id=f"{device.hw_id}-TEL1")
+    plan = jobs.plan_for(device.domain, device.category, made, is_analogue=True)
+    assert plan.jobs == ()
+    fits = {told.verdict.fit for told in explanations.explain(phone, phone.category, made, NOW)}
+    assert fits <= {jobs.Fit.ANALOGUE_PHONE, jobs.Fit.OTHER_DOMAIN, jobs.Fit.OTHER_CATEGORY}
+    assert set(standings(phone, made).values()) <= {None}
+
+
 def test_a_job_of_an_unknown_type_says_so() -> None:
     """It supersedes nothing, however late, and another domain's is another domain's first."""
     strange = replace(job("9", "expert"), job_type="of tomorrow")

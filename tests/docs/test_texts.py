@@ -29,6 +29,7 @@ ACTION = re.compile(
     r" (\w+ed|made|set|shown|left)"
 )
 NEVER_SEEN = {"no JSON object", "no JSON", "a message type is needed", "unknown"}
+NEVER_SEEN |= {"an interface: one short word"}
 """Of websocket frames that no page sends."""
 
 ODD: list[object] = [

@@ -14,7 +14,7 @@ from chalicelib.core.devices import Device, State
 from chalicelib.core.errors import NotFoundError, StoreUnavailableError
 from chalicelib.core.jobs import configuration_lines, plan_for
 from chalicelib.core.rate_limits import LimitName
-from chalicelib.roles import assignments, domains, sysclients, updates
+from chalicelib.roles import analogue_phones, assignments, domains, sysclients, updates
 from chalicelib.roles import devices as devices_role
 from chalicelib.storage import devices
 from gateway import session
@@ -456,19 +456,72 @@ def test_a_phone_that_is_cut_off_at_its_jobs_goes_on_when_it_is_back(phones: Pho
     assert device().state is State.CURRENT
 
 
-def test_an_analogue_phone_has_to_wait(phones: Phones) -> None:
-    """Its gateway is told."""
-    phone = typed()
+def test_an_analogue_phone_is_registered_by_its_gateway(phones: Phones) -> None:
+    """The gateway hears that, and for every code that is none the same."""
+    gateway = typed(platform=Platform("GW", fxs=True))
+    code = world.issue("user2").digits
 
     async def play() -> None:
-        async with connected(phone, phones):
-            phone.tell(phone.identify())
+        async with connected(gateway, phones):
+            gateway.tell(gateway.identify())
             await quiet()
-            phone.tell(Provision("TEL1", "123456789012"))
-            await quiet()
+            for said in (
+                Provision("TEL1", code),
+                Provision("TEL2", code),
+                Provision("TEL2", "#"),
+                Provision("TEL2", "prompt"),
+                Provision("not/one", code),
+            ):
+                gateway.tell(said)
+                await quiet()
 
     run(play())
-    assert phone.heard_of(ProvisionResult)
+    no = "the code cannot be redeemed"
+    told = [frame.error for frame in gateway.heard_of(ProvisionResult)]
+    assert told[:4] == ["", no, no, no]
+    assert "one short word" in told[4]
+    assert device(f"{HW_ID}-TEL1").user == "user2"
+    assert devices.find(f"{HW_ID}-TEL2") is None
+
+
+def test_a_gateway_hears_when_to_try_again(phones: Phones, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stays connected."""
+
+    def fail(*_: object) -> None:
+        raise StoreUnavailableError("throttled")
+
+    monkeypatch.setattr(analogue_phones, "register", fail)
+    gateway = typed(platform=Platform("GW", fxs=True))
+
+    async def play() -> None:
+        async with connected(gateway, phones):
+            gateway.tell(gateway.identify())
+            await quiet()
+            gateway.tell(Provision("TEL1", "111122223333"))
+            await quiet()
+            assert gateway.told.code == 0
+
+    run(play())
+    (told,) = gateway.heard_of(ProvisionResult)
+    assert told.error == "try again in 5 seconds"
+
+
+def test_a_released_gateway_speaks_for_nobody(phones: Phones) -> None:
+    """It is sent away, as at any other moment."""
+    gateway = typed(platform=Platform("GW", fxs=True))
+    code = world.issue("user2").digits
+
+    async def play() -> None:
+        async with connected(gateway, phones) as serving:
+            gateway.tell(gateway.identify())
+            await quiet()
+            assignments.release(world.admin(), DOMAIN, HW_ID)
+            gateway.tell(Provision("TEL1", code))
+            await serving
+
+    run(play())
+    assert (gateway.told.code, gateway.told.reason) == (POLICY, "released")
+    assert devices.find(f"{HW_ID}-TEL1") is None
 
 
 BAD: dict[str, tuple[list[Any], int, str]] = {
@@ -485,6 +538,11 @@ BAD: dict[str, tuple[list[Any], int, str]] = {
         [SendResult(1)],
         PROTOCOL_ERROR,
         "a tunnel frame that nobody can have asked for",
+    ),
+    "an analogue phone of a stranger": (
+        [Sysclient().identify(), Provision("TEL1", "111122223333")],
+        POLICY,
+        "speaks for a phone and is nobody",
     ),
     "another id": (
         [Sysclient().identify(), Sysclient(hw_id="009033000099").identify()],

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from chalicelib.core.codes import read_entry
 from chalicelib.core.errors import Refusal
-from chalicelib.storage import vault
+from chalicelib.roles import analogue_phones
+from chalicelib.storage import devices, vault
 from local import demo
 from tests import world
 from tests.docs.test_documented import documented_actions
@@ -337,6 +339,54 @@ def a_phone_is_removed(stage: Stage) -> list[Told]:
     with stage.act():
         stage.call("DELETE", f"{BELOW}/devices/{PHONE}", "admin")
     return [Told("device removed", "admin", PHONE, owner="user1")]
+
+
+def _typed_at_a_gateway(stage: Stage) -> None:
+    """Register an analogue phone of user2 at the gateway of user1."""
+    stage.redeemed()
+    code = stage.code("user2")
+    _type_at_the_gateway(stage, code["code"])
+
+
+def _type_at_the_gateway(stage: Stage, digits: str) -> None:
+    gateway, entry = devices.find(PHONE), read_entry(digits)
+    assert gateway is not None
+    assert entry is not None
+    analogue_phones.register(gateway, "TEL1", entry, stage.place, datetime.now(UTC))
+
+
+@act
+def a_code_is_redeemed_at_a_gateway(stage: Stage) -> list[Told]:
+    """By the analogue phone, which is named by its interface."""
+    stage.redeemed()
+    code = stage.code("user2")
+    with stage.act():
+        _type_at_the_gateway(stage, code["code"])
+    return [Told("code redeemed", f"{PHONE}-TEL1", code["code_id"], owner="user2")]
+
+
+@act
+def a_gateway_is_released(stage: Stage) -> list[Told]:
+    """And the analogue phone at it, whose user hears why."""
+    _typed_at_a_gateway(stage)
+    with stage.act():
+        stage.call("POST", f"{BELOW}/devices/{PHONE}/release", "admin")
+    return [
+        Told("device released", "admin", f"{PHONE}-TEL1", "with its gateway", owner="user2"),
+        Told("device released", "admin", PHONE, owner="user1"),
+    ]
+
+
+@act
+def a_users_instance_removes_an_analogue_phone(stage: Stage) -> list[Told]:
+    """Over AppWebsocket; whose phone it was is told."""
+    _typed_at_a_gateway(stage)
+    with stage.act():
+        wire = stage.wires.connect(PLACE)
+        assert wire.log_in(world.DOMAIN, "dialtone")["ok"] is True
+        wire.ask("RemoveDevicePhone", hwId=PHONE, id="TEL1")
+    actor = f"users ({world.DOMAIN})"
+    return [Told("device removed", actor, f"{PHONE}-TEL1", owner="user2")]
 
 
 @act

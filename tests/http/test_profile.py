@@ -1,5 +1,10 @@
+from datetime import UTC, datetime
+
 import pytest
 
+from chalicelib.core.codes import read_entry
+from chalicelib.roles import analogue_phones
+from chalicelib.storage import devices
 from tests.http.service import Caller
 
 HW_ID = "009033000001"
@@ -86,6 +91,29 @@ def test_phones_are_listed_and_given_up(caller: Caller) -> None:
         assert caller.call("DELETE", path, user="user2").status == 404
     assert caller.call("DELETE", f"/me/phones/{HW_ID}", user="user1").status == 204
     assert caller.call("GET", "/me/phones", user="user1").json["items"] == []
+
+
+def test_an_analogue_phone_is_a_phone_like_any_other(caller: Caller) -> None:
+    """Listed and given up by its gateway's hardware id and its interface, however that is spelt."""
+    redeem(caller, issue(caller, "user2")["code"])
+    gateway = devices.find(HW_ID)
+    assert gateway is not None
+    below = "/domains/example.com/devices"
+    for spelt in (f"{HW_ID}-TEL1", "00-90-33-00-00-01-TEL1"):
+        entry = read_entry(issue(caller)["code"])
+        assert entry is not None
+        analogue_phones.register(gateway, "TEL1", entry, "192.0.2.1", datetime.now(UTC))
+        (phone,) = caller.call("GET", "/me/phones", user="user1").json["items"]
+        assert (phone["hw_id"], phone["state"]) == (f"{HW_ID}-TEL1", "current")
+        shown = caller.call("GET", f"{below}/{spelt}", user="admin")
+        assert (shown.status, shown.json["user"]) == (200, "user1")
+        listed = caller.call("GET", below, user="admin").json["items"]
+        assert [device["hw_id"] for device in listed] == [HW_ID, f"{HW_ID}-TEL1"]
+        for path in (f"/me/phones/{HW_ID}-TEL2", f"/me/phones/{HW_ID}-TEL1-TEL1"):
+            assert caller.call("DELETE", path, user="user1").status == 404
+        assert caller.call("DELETE", f"/me/phones/{spelt}", user="user2").status == 404
+        assert caller.call("DELETE", f"/me/phones/{spelt}", user="user1").status == 204
+        assert caller.call("GET", "/me/phones", user="user1").json["items"] == []
 
 
 def test_lists_have_pages(caller: Caller) -> None:

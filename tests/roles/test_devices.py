@@ -246,7 +246,7 @@ def test_a_device_that_changes_all_the_time_is_asked_to_come_back(
     """After three lost races the phone keeps its code and tries later."""
     issued = world.issue()
 
-    def beaten(*_: object) -> None:
+    def beaten(*_: object, **__: object) -> None:
         raise connection.Refused({"device": None})
 
     monkeypatch.setattr(redemptions, "write", beaten)

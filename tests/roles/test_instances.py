@@ -11,7 +11,7 @@ from chalicelib import settings
 from chalicelib.core.codes import Code, Entry, Lifetime, read_entry
 from chalicelib.core.devices import Device
 from chalicelib.core.errors import NotFoundError, StoreUnavailableError
-from chalicelib.roles import assignments, domains, instances, users
+from chalicelib.roles import analogue_phones, assignments, domains, instances, users
 from chalicelib.roles.instances import CodeOrder, Instance
 from chalicelib.storage import codes, notifications
 from chalicelib.storage import domains as domain_table
@@ -358,3 +358,26 @@ def test_listing_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert listed(instance(), []) == []
     with pytest.raises(NotFoundError):
         listed(instance(), [number(DOMAIN), number(OTHER)])
+
+
+def test_the_phones_of_a_gateway_in_a_domain_that_one_sees() -> None:
+    """Listed and forgotten by its own instances, granted ones and the instance's domain."""
+    device = world.redeem(world.issue("user9").digits).device
+    interfaces = ["TEL1", "TEL2", "TEL3"]
+    for n, interface in enumerate(interfaces, 1):
+        code = typed(world.issue(f"user{n}").digits)
+        analogue_phones.register(device, interface, code, world.HOME, NOW)
+    for unseen in (instance(OTHER), instance("gone.example")):
+        with pytest.raises(NotFoundError):
+            instances.interfaces_with_phones(unseen, world.HW_ID)
+        with pytest.raises(NotFoundError):
+            instances.remove_phone_at(unseen, world.HW_ID, "TEL1")
+    grant(OTHER, DOMAIN)
+    for asking in (instance(), instance(OTHER), instance(INSTANCE)):
+        assert instances.interfaces_with_phones(asking, world.HW_ID) == interfaces
+        instances.remove_phone_at(asking, world.HW_ID, interfaces.pop(0))
+    assert instances.interfaces_with_phones(instance(), world.HW_ID) == []
+    users.release_phone(world.asking("user9"), world.HW_ID)
+    for asking in (instance(), instance(INSTANCE)):
+        with pytest.raises(NotFoundError):
+            instances.interfaces_with_phones(asking, world.HW_ID)

@@ -26,11 +26,15 @@ MODELS: tuple[type[BaseModel], ...] = (
     schemas.GetProvisioningCode,
     schemas.GetProvisionedDevice,
     schemas.GetDevices,
+    schemas.GetDevicePhones,
+    schemas.RemoveDevicePhone,
 )
 VALID: dict[str, dict[str, Any]] = {
     "UserLogin": {"token": "a.b.c"},
     "GetProvisioningCode": {"category": "Office"},
     "GetProvisionedDevice": {"code": "123456789012"},
+    "GetDevicePhones": {"hwId": "009033460af2"},
+    "RemoveDevicePhone": {"hwId": "009033460af2", "id": "TEL1"},
 }
 VALUES: dict[str, list[Any]] = {
     "string": ["", "text"],

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from chalicelib.core.codes import read_entry
 from chalicelib.core.devices import State
-from chalicelib.roles import users
+from chalicelib.roles import analogue_phones, users
 from chalicelib.sockets.frames import MAX_MESSAGE_BYTES
-from chalicelib.storage import connection, domains, vault
+from chalicelib.storage import audit, connection, domains, vault
+from chalicelib.storage import devices as device_table
 from chalicelib.storage.devices import DeviceItem
 from local.demo import DOMAIN, INSTANCE_DOMAIN
 from tests import world
@@ -19,6 +21,7 @@ from tests.wires import Wire, Wires
 pytestmark = pytest.mark.usefixtures("defects")
 
 OTHER = "other.example"
+GATEWAY = "009033460af2"
 MARKS = {"src": "src7", "api": "com.innovaphone.devices"}
 ECHOED = {"src": "src7", "api": "com.innovaphone.devices"}
 
@@ -54,6 +57,14 @@ def instance_of_other(service: Wires) -> Wire:
 def code_of(wire: Wire, category: str = "Office", **members: Any) -> str:  # noqa: ANN401 - any JSON
     """Ask for a code."""
     return str(wire.ask("GetProvisioningCode", category=category, **members)["code"])
+
+
+def type_at(interface: str, code: str, at: str = GATEWAY) -> None:
+    """Type a code on the analogue phone at an interface of a gateway."""
+    gateway, entry = device_table.find(at), read_entry(code)
+    assert gateway is not None
+    assert entry is not None
+    analogue_phones.register(gateway, interface, entry, world.HOME, NOW)
 
 
 def fill(count: int) -> set[str]:
@@ -263,6 +274,8 @@ def test_two_domains_never_see_anything_of_each_other(service: Wires) -> None:
     own, other = service.instance(), instance_of_other(service)
     code, redeemed = code_of(own, sip="user1"), code_of(own, sip="user2")
     world.redeem(redeemed)
+    world.redeem(code_of(own), GATEWAY)
+    type_at("TEL1", code_of(own, sip="user3"))
     number, foreign = number_of(DOMAIN), number_of(OTHER)
     sweep: list[tuple[str, dict[str, Any]]] = [
         ("GetProvisioningCategories", {"domainId": number}),
@@ -270,6 +283,8 @@ def test_two_domains_never_see_anything_of_each_other(service: Wires) -> None:
         ("GetProvisioningCode", {"category": "Office"}),
         ("GetDevices", {"domainIds": f"{number}"}),
         ("GetDevices", {"domainIds": f"{foreign},{number}"}),
+        ("GetDevicePhones", {"hwId": GATEWAY}),
+        ("RemoveDevicePhone", {"hwId": GATEWAY, "id": "TEL1"}),
         *(
             ("GetProvisionedDevice", {"code": each, **members})
             for each in (code, redeemed)
@@ -284,11 +299,12 @@ def test_two_domains_never_see_anything_of_each_other(service: Wires) -> None:
             assert other.send(json.dumps({"mt": name, **nowhere}))[0].keys() == answer.keys()
     for name in ("GetDomains", "GetDevices", "GetProvisioningCategories"):
         text = json.dumps(asked(other, name))
-        for secret in (DOMAIN, "Office", world.HW_ID, str(number)):
+        for secret in (DOMAIN, "Office", world.HW_ID, GATEWAY, str(number)):
             assert secret not in text, name
     categories = f"{category_number(DOMAIN, 'Office')}"
     assert asked(other, "GetDevices", categories=categories)[0]["devices"] == []
     assert other.told("DeviceProvisioned") == []
+    assert asked(own, "GetDevicePhones", hwId=GATEWAY)[0]["phones"] == ["TEL1"]
 
 
 def test_granted_domains_are_seen_until_they_are_no_longer(service: Wires) -> None:
@@ -329,3 +345,96 @@ def test_a_released_phone_is_no_device_of_its_code(service: Wires) -> None:
     assert known.state is not State.RELEASED
     users.release_phone(world.asking("user1"), world.HW_ID)
     assert set(wire.ask("GetProvisionedDevice", code=code)) == {"mt", "error"}
+
+
+def test_the_phones_of_a_gateway_are_listed_and_removed(service: Wires) -> None:
+    """By interface, as people count; the one that is removed is forgotten, in the trail."""
+    wire = service.instance()
+    world.redeem(code_of(wire, sip="user9"), GATEWAY)
+    none = {"mt": "GetDevicePhonesResult", **ECHOED, "phones": [], "last": True}
+    assert asked(wire, "GetDevicePhones", hwId=GATEWAY, **MARKS) == [none]
+    for interface in ("TEL10", "TEL2"):
+        type_at(interface, code_of(wire, sip="user1"))
+    for spelt in (GATEWAY, "00-90-33-46-0A-F2"):
+        (listed,) = asked(wire, "GetDevicePhones", hwId=spelt, **MARKS)
+        assert listed == {**none, "phones": ["TEL2", "TEL10"]}
+    removed = wire.ask("RemoveDevicePhone", hwId=GATEWAY, id="TEL2", **MARKS)
+    assert removed == {"mt": "RemoveDevicePhoneResult", **ECHOED}
+    assert asked(wire, "GetDevicePhones", hwId=GATEWAY)[0]["phones"] == ["TEL10"]
+    trail = audit.list_month(DOMAIN, f"{NOW:%Y-%m}", 100, None).items
+    told = [(one.actor, one.subject, one.owner) for one in trail if one.action == "device removed"]
+    assert told == [(f"users ({DOMAIN})", f"{GATEWAY}-TEL2", "user1")]
+    type_at("TEL2", code_of(wire, sip="user2"))
+    assert asked(wire, "GetDevicePhones", hwId=GATEWAY)[0]["phones"] == ["TEL2", "TEL10"]
+
+
+def test_only_the_phones_of_a_device_that_is_there(service: Wires) -> None:
+    """An unknown or released gateway, an interface without a phone: all the same answer."""
+    wire = service.instance()
+    world.redeem(code_of(wire, sip="user9"), GATEWAY)
+    for name, members in (
+        ("GetDevicePhones", {"hwId": "0090330000aa"}),
+        ("RemoveDevicePhone", {"hwId": "0090330000aa", "id": "TEL1"}),
+        ("RemoveDevicePhone", {"hwId": GATEWAY, "id": "TEL1"}),
+    ):
+        assert wire.ask(name, **members, **MARKS) == {
+            "mt": f"{name}Result",
+            **ECHOED,
+            "error": "unknown device",
+        }
+    users.release_phone(world.asking("user9"), GATEWAY)
+    assert wire.ask("GetDevicePhones", hwId=GATEWAY)["error"] == "unknown device"
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"hwId": "TEL1", "id": "TEL1"},
+        {"hwId": f"{GATEWAY}-TEL1", "id": "TEL1"},
+        {"hwId": GATEWAY, "id": ""},
+        {"hwId": GATEWAY, "id": "TEL#1"},
+        {"hwId": GATEWAY, "id": "T" * 17},
+        {"hwId": GATEWAY},
+        {"id": "TEL1"},
+    ],
+)
+def test_what_names_no_phone_is_malformed(service: Wires, members: dict[str, str]) -> None:
+    """It never becomes part of a key."""
+    answer = service.instance().ask("RemoveDevicePhone", **members)
+    assert answer["error"] == "malformed"
+    assert answer["faults"]
+
+
+def test_the_phones_of_granted_domains_are_seen_until_they_are_no_longer(service: Wires) -> None:
+    """And the instance's domain sees all."""
+    other, own = instance_of_other(service), service.instance()
+    every = service.instance(INSTANCE_DOMAIN, "platform")
+    world.redeem(code_of(own, sip="user9"), GATEWAY)
+    type_at("TEL1", code_of(own, sip="user1"))
+    type_at("TEL2", code_of(own, sip="user2"))
+    assert other.ask("GetDevicePhones", hwId=GATEWAY)["error"] == "unknown device"
+    set_domain(OTHER, granted_domains=[DOMAIN])
+    assert other.ask("GetDevicePhones", hwId=GATEWAY)["phones"] == ["TEL1", "TEL2"]
+    assert "error" not in other.ask("RemoveDevicePhone", hwId=GATEWAY, id="TEL1")
+    assert every.ask("GetDevicePhones", hwId=GATEWAY)["phones"] == ["TEL2"]
+    assert "error" not in every.ask("RemoveDevicePhone", hwId=GATEWAY, id="TEL2")
+    set_domain(OTHER, granted_domains=[])
+    assert other.ask("GetDevicePhones", hwId=GATEWAY)["error"] == "unknown device"
+
+
+def test_an_analogue_phone_is_its_codes_device_and_none_of_its_own(service: Wires) -> None:
+    """Told for its code, with a number that no hardware id has; never among the devices."""
+    wire = service.instance()
+    world.redeem(code_of(wire, sip="user9"), GATEWAY)
+    codes = [code_of(wire, sip="user1"), code_of(wire, sip="user2")]
+    for interface, code in zip(("TEL1", "TEL2"), codes, strict=True):
+        type_at(interface, code)
+    told = [wire.ask("GetProvisionedDevice", code=code)["device"] for code in codes]
+    numbers = [device.pop("id") for device in told]
+    assert len({*numbers, int(GATEWAY, 16)}) == 3
+    assert all(2**48 <= number < 2**53 for number in numbers)
+    for device, interface in zip(told, ("TEL1", "TEL2"), strict=True):
+        expected = vendors(GATEWAY, hwId=f"{GATEWAY}-{interface}", version="")
+        assert {**device, "id": int(GATEWAY, 16)} == expected
+    (answer,) = asked(wire, "GetDevices")
+    assert answer["devices"] == [vendors(GATEWAY)]

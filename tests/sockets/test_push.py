@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import app
+from chalicelib.core.codes import read_entry
 from chalicelib.core.errors import CodeNotRedeemableError
-from chalicelib.roles import assignments, devices, rollouts, users
+from chalicelib.roles import analogue_phones, assignments, devices, rollouts, users
 from chalicelib.storage import connections
+from chalicelib.storage import devices as device_table
 from local.demo import BOOT_BUILD, DOMAIN, FIRMWARE_BUILD
 from local.identity import Issuer
 from tests import world
@@ -113,6 +115,32 @@ def test_whoever_asked_for_a_code_hears_of_its_phone(stream: Stream) -> None:
     stream.follow(stream.last)
     assert news(wire) == []
     assert news(other) == []
+
+
+def test_whoever_asked_for_a_code_hears_of_an_analogue_phone(stream: Stream) -> None:
+    """Its user, too, and of its end; by its gateway's hardware id and the interface."""
+    person, wire = stream.person("user1"), stream.service.instance()
+    world.redeem(world.issue("user9").digits, "009033460af2")
+    gateway = device_table.find("009033460af2")
+    asked = wire.ask("GetProvisioningCode", category="Office", sip="user1", src="src3")
+    entry = read_entry(asked["code"])
+    assert gateway is not None
+    assert entry is not None
+    stream.flow()
+    news(person)
+    analogue_phones.register(gateway, "TEL1", entry, world.HOME, NOW)
+    stream.flow()
+    (told,) = wire.told("DeviceProvisioned")
+    assert (told["code"], told["src"]) == (asked["code"], "src3")
+    assert (told["device"]["hwId"], told["device"]["online"]) == ("009033460af2-TEL1", True)
+    heard = {message["mt"]: message for message in news(person)}
+    assert heard["CodeChanged"]["code"]["device"] == heard["PhoneChanged"]["phone"]
+    assert heard["PhoneChanged"]["phone"]["hw_id"] == "009033460af2-TEL1"
+    assert heard["PhoneChanged"]["phone"]["state"] == "current"
+    assignments.release(world.admin(), DOMAIN, "009033460af2")
+    stream.flow()
+    (gone,) = news(person)
+    assert gone == {"mt": "PhoneChanged", "hw_id": "009033460af2-TEL1", "phone": None}
 
 
 def test_a_question_without_src_is_told_without(stream: Stream) -> None:
