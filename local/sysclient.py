@@ -52,7 +52,7 @@ class Sysclient:
         admin_password: what Devices set; empty if it set none.
         items: the configuration items of the last connection that brought some.
         log: the last commands of Devices, masked.
-        jobs_done: how many configurations were activated, and restarts with other firmware made.
+        jobs_done: how many configurations were activated, and restarts made for what was loaded.
         conversation: the one on the open connection, None while there is none.
     """
 
@@ -65,10 +65,6 @@ class Sysclient:
     log: deque[str] = field(default_factory=lambda: deque(maxlen=LOGGED_COUNT))
     jobs_done: int = 0
     conversation: "Conversation | None" = None
-
-    def __post_init__(self) -> None:
-        """Remember what it was started with."""
-        self._started_with = dict(self.client.running)
 
     @property
     def hw_id(self) -> str:
@@ -112,9 +108,8 @@ class Sysclient:
 
     def restart(self) -> None:
         """Restart: what was not written is gone, and what was loaded runs."""
+        self.jobs_done += self.client.needs_reset
         self.client.restart()
-        self.jobs_done += self.client.running != self._started_with
-        self._started_with = dict(self.client.running)
 
 
 class Conversation:

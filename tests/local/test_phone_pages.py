@@ -128,6 +128,7 @@ def test_a_long_answer_comes_in_pieces_and_then_nothing(web: Web) -> None:
     assert web.pages.take(Send(1, request("/cfg.txt"))) == [SendResult(1)]
     first = piece(web.recv(length=100))
     assert len(first) == 100
+    assert web.pages.take(Send(1, b"behind it")) == [SendResult(1)]
     rest = [piece(frames) for frames in iter(lambda: web.recv(length=2**32 - 1), [])]
     assert [len(each) for each in rest[:2]] == [8_000, 8_000]
     assert read(first + b"".join(rest))[1].count(b"z") == 20_000

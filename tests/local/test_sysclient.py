@@ -171,6 +171,7 @@ def test_a_phone_that_is_started_anew_is_the_same_phone() -> None:
             for count in (1, 2):
                 async with connected(sysclient):
                     await is_back(devices, count)
+                    await until(lambda: sysclient.is_registered)
             assert devices.connections[0].socket.close_code == CloseCode.GOING_AWAY
             assert devices.last.identifies[-1].digest
 
