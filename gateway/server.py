@@ -10,6 +10,7 @@ It must not know what is said over a websocket.
 import asyncio
 import http
 import json
+import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -109,6 +110,13 @@ class Gateway:
 
     async def answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer a request that opens no websocket, or that may not open one; None: it may."""
+        try:
+            return await self._answer(connection, request)
+        except Exception:  # noqa: BLE001 - the last line of defence, as in gateway/session.py
+            observability.logger().exception("request failed")
+            return _problem(http.HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong")
+
+    async def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
         path = urlsplit(request.path).path
         if path == "/health":
             return self._health()
@@ -171,6 +179,7 @@ async def serving(host: str, port: int) -> AsyncIterator[tuple[Server, Phones]]:
         ping_timeout=PONG_SECONDS,
         close_timeout=CLOSE_SECONDS,
         server_header=None,
+        logger=_silent(),
     ) as server:
         bound = next(iter(server.sockets)).getsockname()[1]
         phones.address = f"{_reached_at(host)}:{bound}"
@@ -212,6 +221,13 @@ def _page(page: passthrough.Page) -> Response:
     length = str(len(page.body))
     headers = Headers({**page.headers, "Content-Length": length, "Connection": "close"})
     return Response(page.status, "", headers, page.body)
+
+
+def _silent() -> logging.Logger:
+    """Make a logger that says nothing: of whoever knocks and is no websocket, and of their URLs."""
+    silent = logging.getLogger("gateway.websockets")
+    silent.setLevel(logging.CRITICAL + 1)
+    return silent
 
 
 def _reached_at(host: str) -> str:

@@ -11,6 +11,7 @@ Source: the vendor's sysclient description; docs/sysclient.md.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -198,7 +199,7 @@ class Session:
             raise HangUpError(UNSUPPORTED, "a text frame")
         frame = frames.parse(received)
         if isinstance(frame, TunnelFrame):
-            observability.logger().debug("tunnel", extra={"from_phone": repr(frame)})
+            self._log_tunnel("from phone", frame)
             self.tunnel.take(frame)
             return
         self._log("from phone", kind=f"{frame.message:04x}", said=repr(frame))
@@ -398,6 +399,7 @@ class Session:
 
     async def _send_bytes(self, written: bytes) -> None:
         """Write a frame of the tunnel."""
+        self._log_tunnel("to phone", written)
         await self._socket.send(written)
 
     async def _end(self, error: Exception) -> None:
@@ -416,8 +418,9 @@ class Session:
         """Leave nothing behind: no request, no visit, no word that the phone is here."""
         self.tunnel.close()
         if self._visiting is not None:
-            self._visiting.cancel()
-            await asyncio.gather(self._visiting, return_exceptions=True)
+            # not cancelled: what the phone has done is kept, also if it restarted right after
+            self._is_woken = False
+            await self._visiting
         if self.standing is not Standing.ONLINE:
             return
         self.standing = Standing.NEW
@@ -433,6 +436,13 @@ class Session:
         """What the phone last said of itself."""
         assert self._said is not None  # noqa: S101 - nobody gets here without
         return self._said
+
+    def _log_tunnel(self, what: str, said: bytes | TunnelFrame) -> None:
+        """Write a frame of the tunnel down, without its data, for whoever follows one phone."""
+        logger = observability.logger()
+        if logger.log_level <= logging.DEBUG:
+            frame = frames.parse(said) if isinstance(said, bytes) else said
+            logger.debug(what, extra={"hw_id": self.hw_id, "said": repr(frame)})
 
     def _log(self, what: str, **more: object) -> None:
         observability.logger().info(what, extra={"hw_id": self.hw_id, **more})

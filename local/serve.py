@@ -7,6 +7,7 @@ adds to it. It must not contain any of the service's own rules, and no way to ge
 import asyncio
 import ipaddress
 import os
+import re
 import socket
 import sys
 import threading
@@ -25,6 +26,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
 from chalicelib import identity, observability, sending, settings
+from chalicelib.observability import MASK
 from chalicelib.storage import connection, sightings, vault
 from local import dynamodb, tables
 from local.api_gateway import STAGE, ApiGateway, Receive, Scope, Send, answer, problem
@@ -43,6 +45,8 @@ REFUSED = 2
 # What is still running at Ctrl+C gets this long.
 GRACE_SECONDS = 3
 # An engine that is not there should be said at once, not after botocore's minutes.
+_KEY = re.compile(r"(?<=/passthrough/).+")
+"""What of an address opens the pages of phones."""
 _PATIENCE = Config(connect_timeout=2, read_timeout=20, retries={"max_attempts": 1})
 
 DEMANDED = {
@@ -217,7 +221,8 @@ class Front:
         if self._say and status:
             milliseconds = (time.perf_counter() - started) * 1000
             line = f"{datetime.now():%H:%M:%S} {scope['client'][0]:<12} {scope['method']:<6} "  # noqa: DTZ005 - a person's clock
-            print(f"{line}{scope['path']:<40} {status[0]} {milliseconds:6.1f} ms", flush=True)
+            path = _KEY.sub(MASK, scope["path"])
+            print(f"{line}{path:<40} {status[0]} {milliseconds:6.1f} ms", flush=True)
 
     async def route(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Find who answers."""
@@ -228,7 +233,7 @@ class Front:
         elif path == "/init" or path.startswith(f"{stage}/"):
             below = {**scope, "path": path.removeprefix(stage)}
             await self._behind.gateway(below, receive, send)
-        else:
+        elif not await self._behind.sysclients.page(scope, send):
             await answer(send, 404, *problem("not-found", "There is nothing here", 404))
 
 

@@ -8,10 +8,11 @@ own rules.
 from contextlib import suppress
 
 from chalicelib.core.rate_limits import source_of
+from gateway import passthrough
 from gateway.phones import Phones
 from gateway.server import arrival_of
 from gateway.session import LostError
-from local.api_gateway import Receive, Scope, Send
+from local.api_gateway import Receive, Scope, Send, answer, problem
 from local.websocket_gateway import refuse
 
 
@@ -57,6 +58,20 @@ class SysclientGateway:
     def is_served(self, scope: Scope) -> bool:
         """Tell whether a websocket is a phone's."""
         return arrival_of(scope["raw_path"].decode("ascii"), "") is not None
+
+    async def page(self, scope: Scope, send: Send) -> bool:
+        """Answer a request if it is for a page of a phone; tells whether it was."""
+        raw = f"{scope['raw_path'].decode('ascii')}?{scope['query_string'].decode('latin-1')}"
+        headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
+        asked = passthrough.read(raw.removesuffix("?"), headers)
+        if asked is None or scope["method"] != "GET":
+            return False
+        got = await passthrough.answer(asked, self.phones, self.phones.now())
+        if got.body is None:
+            await answer(send, got.status, *problem("page", got.title, got.status))
+        else:
+            await answer(send, got.status, dict(got.headers), got.body)
+        return True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one websocket."""

@@ -19,7 +19,11 @@ from local.update_client import UpdateClient
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 OPENAPI = json.loads((ROOT / "chalicelib" / "openapi.json").read_text())
-SOURCES = {path: path.read_text() for path in (ROOT / "chalicelib").rglob("*.py")}
+SOURCES = {
+    path: path.read_text()
+    for folder in ("chalicelib", "gateway")
+    for path in (ROOT / folder).rglob("*.py")
+}
 
 
 def text(name: str) -> str:

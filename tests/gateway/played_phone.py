@@ -53,7 +53,7 @@ class Phone:
         self.heard: list[TunnelFrame] = []
         self.asked: list[Asked] = []
         self.most_open = 0
-        self._web = web
+        self.web = web
         self._random = random
         self._sessions: dict[int, _Session] = {}
         self._to_say: list[TunnelFrame] = []
@@ -136,7 +136,7 @@ class Phone:
                         session.body,
                     )
                     self.asked.append(asked)
-                    session.pieces = list(self._web(asked))
+                    session.pieces = list(self.web(asked))
                     break
         self.say(SendResult(frame.session_id))
 

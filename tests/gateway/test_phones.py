@@ -1,6 +1,6 @@
 import asyncio
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import pytest
@@ -16,6 +16,7 @@ from gateway.session import POLICY, RESTART
 from local import demo
 from tests import world
 from tests.conftest import NOW
+from tests.gateway.played_phone import Asked, ok
 from tests.gateway.played_sysclient import Sysclient, connected, phones_of, quiet
 from tests.gateway.virtual_time import run
 from tests.world import DOMAIN
@@ -242,6 +243,35 @@ def test_there_is_room_for_so_many(phones: Phones, monkeypatch: pytest.MonkeyPat
             await quiet()
             assert not phones.has_room("192.0.2.3")
         assert phones.has_room("192.0.2.1")
+
+    run(play())
+
+
+def test_it_goes_by_the_clock_of_the_machine() -> None:
+    """Unless a test says otherwise."""
+    before = datetime.now(UTC)
+    assert before <= Phones().now() <= datetime.now(UTC)
+
+
+def test_a_job_that_is_made_while_a_phone_does_its_jobs_comes_after_them(phones: Phones) -> None:
+    """One visit at a time, and no wake-up is lost."""
+    phone = current()
+
+    def web(asked: Asked) -> list[bytes | None]:
+        if "poll-fast" in asked.path:
+            make_job()
+            found = phones.find(phone.hw_id)
+            assert found is not None
+            found.wake()
+        return [ok()]
+
+    phone.web = web
+
+    async def play() -> None:
+        async with connected(phone, phones):
+            phone.tell(phone.identify())
+            await quiet()
+            assert [asked.path for asked in phone.asked if "NTP0" in asked.path]
 
     run(play())
 

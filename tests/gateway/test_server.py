@@ -21,9 +21,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from chalicelib import settings
 from chalicelib.core.auto_provisioning import Claim
 from chalicelib.core.sysclient_login import digest
-from gateway import frames, phones, server
+from gateway import frames, passthrough, phones, server
 from gateway.frames import MAX_FRAME_BYTES, Challenge, Identify, Platform, SysclientPassword
-from gateway.session import Arrival, Socket
+from gateway.session import Arrival, LostError, Socket
 from tests import world
 from tests.conftest import NOW, use
 from tests.world import DOMAIN, HW_ID
@@ -278,6 +278,66 @@ def test_the_process_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
     printed = (tmp_path / "out.txt").read_text()
     assert "PhonesConnected" in printed
     assert json.loads(printed.splitlines()[-1])["message"] == "ended"
+
+
+def test_it_ends_when_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After it has let its phones go."""
+    used = replace(settings.current(), gateway_port=_free_port(), gateway_drain_seconds=0)
+    use(used, monkeypatch)
+    said: list[str] = []
+
+    def ready(text: str) -> None:
+        said.append(text)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    asyncio.run(server.main(ready))
+    assert said == [f"phones may come to port {used.gateway_port}"]
+
+
+def test_a_defect_at_a_request_is_one_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is written down; what was asked is not."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(passthrough, "read", fail)
+
+    async def play() -> None:
+        async with serving() as (port, _):
+            assert (await got(port, "/the-secret"))[0] == 500
+
+    asyncio.run(play())
+    printed = capsys.readouterr()
+    assert "request failed" in printed.out
+    assert "the-secret" not in printed.out + printed.err
+
+
+def test_a_phone_that_is_gone_is_told_nothing() -> None:
+    """Neither a frame nor a ping reaches it."""
+    lost: list[str] = []
+
+    async def served(_: object, socket: Socket, __: Arrival) -> None:
+        assert await socket.receive() is None
+        for name, told in (("send", socket.send(b"x")), ("settle", socket.settle())):
+            try:
+                await told
+            except LostError:
+                lost.append(name)
+
+    async def play() -> None:
+        async with serving() as (port, known):
+            known.serve = served.__get__(known)  # type: ignore[method-assign]
+            async with connect(f"ws://{HOST}:{port}{PATH}") as phone:
+                await phone.close()
+            for _ in range(100):
+                if len(lost) > 1:
+                    break
+                await asyncio.sleep(0.05)
+
+    asyncio.run(play())
+    assert lost == ["send", "settle"]
 
 
 def _free_port() -> int:

@@ -439,7 +439,7 @@ def test_a_phone_that_is_cut_off_at_its_jobs_goes_on_when_it_is_back(phones: Pho
             phone.hang_up()
         return [ok()]
 
-    phone._web = cut  # noqa: SLF001 - its web server
+    phone.web = cut
 
     async def play() -> None:
         async with connected(phone, phones) as serving:
@@ -447,7 +447,7 @@ def test_a_phone_that_is_cut_off_at_its_jobs_goes_on_when_it_is_back(phones: Pho
             await serving
         assert set(device().confirmed) == {"software", "update-client"}
         phone.is_deaf = False
-        phone._web = lambda _: [ok()]  # noqa: SLF001 - see above
+        phone.web = lambda _: [ok()]
         async with connected(phone, phones):
             phone.tell(phone.identify())
             await quiet()
@@ -708,6 +708,26 @@ def test_a_session_can_be_followed_in_its_log_without_a_secret(
     token = sysclients.credentials(device()).token
     for secret in (code, phone.password, token, TOKEN, "geheim-17"):
         assert secret not in printed
+
+
+def test_the_tunnel_can_be_followed_too(
+    phones: Phones, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At DEBUG, both ways, without what is in its frames."""
+    use(replace(settings.current(), log_level="DEBUG"), monkeypatch)
+    phone = typed()
+    run(registered_and_kept(phone, phones))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    told = [(line["message"], line["said"]) for line in lines if line["level"] == "DEBUG"]
+    assert told[0] == ("to phone", "Send(session_id=1)")
+    assert told[1] == ("from phone", "SendResult(session_id=1)")
+    assert {said.partition("(")[0] for _, said in told} == {
+        "Send",
+        "SendResult",
+        "Recv",
+        "RecvResult",
+        "Shutdown",
+    }
 
 
 def test_a_device_of_another_kind_is_kept_as_such(phones: Phones) -> None:

@@ -241,13 +241,18 @@ def test_whoever_starts_it_reads_its_image_and_writes_its_log() -> None:
 
 
 def test_only_the_load_balancer_reaches_a_container() -> None:
-    """And it only the containers; phones reach it on 443, or the edge alone does."""
+    """Its like do, too; phones reach the load balancer on 443, or the edge alone does."""
     port = CONTAINER["PortMappings"][0]["ContainerPort"]
     (inward,) = properties("Tasks")["SecurityGroupIngress"]
     assert inward["SourceSecurityGroupId"] == {"Fn::GetAtt": ["Balancers", "GroupId"]}
     assert (inward["FromPort"], inward["ToPort"]) == (port, port)
     (outward,) = properties("Tasks")["SecurityGroupEgress"]
     assert (outward["FromPort"], outward["ToPort"], outward["CidrIp"]) == (443, 443, "0.0.0.0/0")
+    for rule, other in (("TasksFromTasks", "Source"), ("TasksToTasks", "Destination")):
+        among = properties(rule)
+        assert among["GroupId"] == {"Fn::GetAtt": ["Tasks", "GroupId"]}
+        assert among[f"{other}SecurityGroupId"] == {"Fn::GetAtt": ["Tasks", "GroupId"]}
+        assert (among["FromPort"], among["ToPort"]) == (port, port)
     onward = properties("BalancersToTasks")
     assert onward["DestinationSecurityGroupId"] == {"Fn::GetAtt": ["Tasks", "GroupId"]}
     assert (onward["FromPort"], onward["ToPort"]) == (port, port)

@@ -16,6 +16,7 @@ from chalice.app import Chalice
 
 from local import serve
 from local.api_gateway import ApiGateway
+from local.sysclients import SysclientGateway
 from local.websocket_gateway import Functions, Limits, WebsocketGateway
 
 HOST = "127.0.0.1"
@@ -97,7 +98,9 @@ def running(limits: Limits | None = None) -> Iterator[Server]:
     async def nothing() -> None:
         """Run beside the server."""
 
-    front = serve.Front(serve.Service(api, websockets, nothing, None, {}))
+    front = serve.Front(
+        serve.Service(api, websockets, SysclientGateway("nothing.example"), nothing, None, {})
+    )
     server = uvicorn.Server(serve.configuration(front, HOST, made.port))
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
