@@ -15,6 +15,14 @@ SOON_MS = 60_000
 expect.set_options(timeout=SOON_MS)
 
 
+def module_url(page: Page, name: str) -> str:
+    """Tell where a module of the pages is, for it is under its version."""
+    script = page.locator("script[src]").get_attribute("src") or ""
+    return str(page.evaluate("(path) => new URL(path, document.baseURI).href", script)).replace(
+        "app.js", name
+    )
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Find the browser; where it must be there, it fails for want of it."""

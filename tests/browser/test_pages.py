@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Response, Route, WebSocketRoute, expect
 
-from tests.browser.conftest import Visitor
+from tests.browser.conftest import Visitor, module_url
 from tests.local.served import Served
 
 MAX_FIRST_VIEW_BYTES = 100_000
@@ -293,3 +293,13 @@ def test_what_the_service_says_is_said_in_german(browser: Browser, served: Serve
     context.close()
     visitor.expect_complaints("status of 400", "status of 404")
     assert visitor.surprises() == []
+
+
+def test_a_hardware_id_is_written_as_it_is_printed(visitor: Visitor) -> None:
+    """That of an analogue phone as its gateway's, and the interface behind it."""
+    page = visitor.open()
+    written = page.evaluate(
+        "async ([module, ids]) => ids.map((await import(module)).hwIdOf)",
+        [module_url(page, "dom.js"), ["009033460af2", "009033460af2-TEL1"]],
+    )
+    assert written == ["00-90-33-46-0a-f2", "00-90-33-46-0a-f2 TEL1"]

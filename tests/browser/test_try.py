@@ -12,7 +12,7 @@ from playwright.sync_api import Page, Route, expect
 from chalicelib.core import scripts
 from chalicelib.observability import redact
 from local.update_client import UpdateClient
-from tests.browser.conftest import Visitor
+from tests.browser.conftest import Visitor, module_url
 from tests.browser.test_pages import assert_open_to_everybody
 from tests.local.served import Served
 from tests.local.test_phone_journeys import EVERYTHING, FORM, JOURNEY, ON_TO_DEVICES
@@ -131,14 +131,6 @@ def in_python(url: str, runs: list[Run]) -> list[list[Any]]:
 
 def _pairs(values: dict[str, str]) -> list[list[str]]:
     return [list(pair) for pair in values.items()]
-
-
-def module_url(page: Page, name: str) -> str:
-    """Tell where a module of the pages is, for it is under its version."""
-    script = page.locator("script[src]").get_attribute("src") or ""
-    return str(page.evaluate("(path) => new URL(path, document.baseURI).href", script)).replace(
-        "app.js", name
-    )
 
 
 @pytest.fixture
