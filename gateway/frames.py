@@ -508,13 +508,16 @@ def _json(payload: bytes) -> dict[str, Any]:
         raise MalformedFrameError(Fault("", f"at most {MAX_PAYLOAD_BYTES} bytes"))
     try:
         told = json.loads(payload.decode(), object_pairs_hook=_object)
-        _written(told)  # what Python reads and JSON has no word for: NaN, half a character
+        # fails for what Python reads and JSON has no word for: NaN, half a character
+        is_too_long = len(_written(told)) > MAX_PAYLOAD_BYTES  # 1e15 is written with 18 digits
     except UnicodeError:
         raise MalformedFrameError(Fault("", "not UTF-8")) from None
     except (ValueError, RecursionError):
         raise MalformedFrameError(Fault("", "no JSON")) from None
     if not isinstance(told, dict):
         raise MalformedFrameError(Fault("", "no JSON object"))
+    if is_too_long:
+        raise MalformedFrameError(Fault("", f"at most {MAX_PAYLOAD_BYTES} bytes once written"))
     return told
 
 

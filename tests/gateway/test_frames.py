@@ -370,6 +370,13 @@ def test_the_largest_frames_are_read() -> None:
     assert refused(result + b" ") == [fault]
 
 
+def test_a_frame_that_could_not_be_written_again_is_none() -> None:
+    """Some numbers are shorter as they came than as they are written."""
+    numbers = ",".join(["1e15"] * 6_000)
+    fault = ("configuration", f"at most {frames.MAX_PAYLOAD_BYTES} bytes once written")
+    assert refused(admin(Message.CONFIGURATION, f'{{"a":[{numbers}]}}')) == [fault]
+
+
 @given(st.binary(min_size=1, max_size=20))
 def test_what_stands_behind_a_tunnel_frame_without_data_is_ignored(more: bytes) -> None:
     """As members of JSON are that nobody knows."""
