@@ -168,6 +168,7 @@ class Session:
         self._credentials = Credentials("", "")
         self._awaited: frozenset[str] = frozenset()
         self._is_woken = False
+        self._noting: asyncio.Task[Plan] | None = None
         self._visiting: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -294,7 +295,7 @@ class Session:
 
     async def _arrive(self, outcome: str) -> None:
         """Let the domain have the phone online, and the phone have its jobs."""
-        await asyncio.to_thread(
+        noting = asyncio.to_thread(
             devices.arrive,
             self.hw_id,
             self._credentials.token,
@@ -302,6 +303,9 @@ class Session:
             self._now(),
             connection=self._connection,
         )
+        # a thread goes on when nobody waits for it any more; whoever leaves does
+        self._noting = asyncio.create_task(noting)
+        await asyncio.shield(self._noting)
         self.standing = Standing.ONLINE
         self.has_arrived = True
         observability.count("PhoneConnected", outcome=outcome)
@@ -421,9 +425,11 @@ class Session:
             # not cancelled: what the phone has done is kept, also if it restarted right after
             self._is_woken = False
             await self._visiting
-        if self.standing is not Standing.ONLINE:
-            return
         self.standing = Standing.NEW
+        if self._noting is None:
+            return
+        # it may have been noted although that failed, or took too long
+        await asyncio.gather(self._noting, return_exceptions=True)
         try:
             await asyncio.to_thread(
                 sysclients.disconnect, self.hw_id, self._connection, self._now()

@@ -754,3 +754,43 @@ def test_a_phone_that_never_came_back_for_a_day_is_free(phones: Phones) -> None:
 
     run(play())
     assert device().user == "user2"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "code"),
+    [
+        ((0.0, 0.0), LATER),
+        ((0.0, session.IDENTIFY_SECONDS), POLICY),
+        ((session.IDENTIFY_SECONDS * 2, 0.0), POLICY),
+    ],
+    ids=["its answer is lost", "its answer is late", "it is noted late"],
+)
+def test_a_phone_whose_arrival_was_noted_and_not_told_is_not_left_online(
+    phones: Phones, monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], code: int
+) -> None:
+    """Whatever became of noting it: once the phone has gone it counts as away."""
+    phone = typed()
+    real = devices_role.arrive
+
+    def arrive(*arguments: Any, **more: Any) -> None:  # noqa: ANN401 - those of the role
+        real(*arguments, **more)
+        assert device().connection
+        raise StoreUnavailableError("its answer was lost")
+
+    before = iter([(0.0, 0.0)] * 3)
+    is_registered = False
+
+    async def play() -> None:
+        nonlocal is_registered
+        await registered(phone, phones)
+        monkeypatch.setattr(devices_role, "arrive", arrive)
+        is_registered = True
+        async with connected(phone, phones) as serving:
+            phone.tell(phone.identify())
+            await serving
+        await asyncio.sleep(session.IDENTIFY_SECONDS * 3)
+
+    run(play(), lambda: next(before, seconds) if is_registered else (0.0, 0.0))
+    assert phone.told.code == code
+    assert device().connection == ""
+    assert phones.count == 0

@@ -7,6 +7,7 @@ import asyncio
 import selectors
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 _Result = TypeVar("_Result")
@@ -29,18 +30,45 @@ class _Selector(selectors.SelectSelector):
         return ready
 
 
-class _AtOnce(ThreadPoolExecutor):
-    """Does what is for a thread at once: while one works, nothing would be due."""
+Delay = tuple[float, float]
+"""Seconds until something has its effect, and from then until whoever waits hears of it."""
+
+
+class _Virtual(ThreadPoolExecutor):
+    """Does what is for a thread in this one: while another one works, nothing would be due.
+
+    Args:
+        delay: tells how long the next work takes.
+    """
+
+    def __init__(self, delay: Callable[[], Delay]) -> None:
+        super().__init__()
+        self._delay = delay
 
     def submit(
         self, work: Callable[..., _Result], /, *arguments: object, **more: object
     ) -> Future[_Result]:
         done: Future[_Result] = Future()
-        try:
-            done.set_result(work(*arguments, **more))
-        except Exception as error:  # noqa: BLE001 - it is the one who waits that must know
-            done.set_exception(error)
+        done.set_running_or_notify_cancel()  # what a thread has begun nobody takes back
+        before, after = self._delay()
+
+        def do() -> None:
+            tell: Callable[[], None]
+            try:
+                tell = partial(done.set_result, work(*arguments, **more))
+            except Exception as error:  # noqa: BLE001 - it is the one who waits that must know
+                tell = partial(done.set_exception, error)
+            _later(after, tell)
+
+        _later(before, do)
         return done
+
+
+def _later(seconds: float, do: Callable[[], None]) -> None:
+    if seconds:
+        asyncio.get_running_loop().call_later(seconds, do)
+    else:
+        do()
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -52,11 +80,17 @@ class _Loop(asyncio.SelectorEventLoop):
         return self._virtual.now
 
 
-def run(played: Coroutine[Any, Any, _Result]) -> _Result:
-    """Run a test on a loop of its own, in which nothing may go wrong unseen."""
+def run(
+    played: Coroutine[Any, Any, _Result], delay: Callable[[], Delay] = lambda: (0.0, 0.0)
+) -> _Result:
+    """Run a test on a loop of its own, in which nothing may go wrong unseen.
+
+    Args:
+        delay: tells how long the next work takes that is for a thread.
+    """
     unseen: list[dict[str, Any]] = []
     with asyncio.Runner(loop_factory=_Loop) as runner:
-        runner.get_loop().set_default_executor(_AtOnce())
+        runner.get_loop().set_default_executor(_Virtual(delay))
         runner.get_loop().set_exception_handler(lambda _, context: unseen.append(context))
         result = runner.run(played)
     assert not unseen
