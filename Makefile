@@ -4,6 +4,7 @@ PORT ?= 8000
 URL ?= http://127.0.0.1:$(PORT)/init
 APP_URL ?= ws://127.0.0.1:$(PORT)/example.com/devices
 STAGE ?= dev
+FUZZ_SECONDS ?= 600
 BIN := .venv/bin
 # Fixed: the packaged template must not depend on where it is made.
 export AWS_DEFAULT_REGION ?= eu-central-1
@@ -12,7 +13,7 @@ export AWS_DEFAULT_REGION ?= eu-central-1
 INSIDE := tests/core tests/storage tests/roles tests/gateway
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve phone app-client test test-engine check bench package deploy deploy-edge deploy-gateway pictures audit lock format
+.PHONY: help run serve phone app-client test test-engine fuzz check bench package deploy deploy-edge deploy-gateway pictures audit lock format
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -40,6 +41,9 @@ test: .venv/.dev ## all tests, with branch coverage of the rules, the storage, t
 
 test-engine: .venv/.dev .engine/DynamoDBLocal.jar ## the storage, roles and race tests on AWS's DynamoDB Local
 	$(BIN)/python -m pytest -n 2 -m engine --engine=.engine
+
+fuzz: .venv/.dev ## send a gateway whatever a phone could, and let its store fail (FUZZ_SECONDS=600)
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -n 0 tests/gateway/test_fuzz.py
 
 check: .venv/.dev ## everything that must hold before a commit; ends with the tests
 	$(BIN)/ruff check .

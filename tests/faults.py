@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -117,6 +118,47 @@ def conflicts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     with monkeypatch.context() as patch, _calling(monkeypatch, call):
         patch.setattr(connection.SharedConnection, "pause", staticmethod(pause))
         yield met
+
+
+@dataclass
+class Trouble:
+    """What becomes of the next calls.
+
+    Args:
+        spare: how many go well before it.
+        count: how many fail then.
+        is_after_commit: they reach the engine, and their answers are lost.
+    """
+
+    spare: int = 0
+    count: int = 0
+    is_after_commit: bool = False
+
+    def strikes(self) -> bool:
+        """Tell whether this call is one that fails."""
+        if not self.count:
+            return False
+        if self.spare:
+            self.spare -= 1
+            return False
+        self.count -= 1
+        return True
+
+
+@contextmanager
+def troubled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Trouble]:
+    """Let calls be throttled, whatever they are, as is said meanwhile."""
+    trouble = Trouble()
+
+    def call(name: str, real: Callable[[], Any], _: dict[str, Any]) -> Any:  # noqa: ANN401 - botocore's answer
+        is_struck = trouble.strikes()
+        answer = real() if trouble.is_after_commit or not is_struck else None
+        if is_struck:
+            raise client_error("ThrottlingException", name)
+        return answer
+
+    with _calling(monkeypatch, call):
+        yield trouble
 
 
 _PATIENCE_SECONDS = 30
