@@ -36,11 +36,11 @@ app-client: .venv/.local ## log in to AppWebsocket, ask a code, print what is to
 
 # more than there are cores: browsers and servers wait more than they work
 test: .venv/.dev ## all tests, with branch coverage of the rules, the storage, the roles and the gateway
-	$(BIN)/python -m pytest -n 3 $(INSIDE) --cov --cov-report=term
-	$(BIN)/python -m pytest -n 3 $(INSIDE:%=--ignore=%)
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(INSIDE) --cov --cov-report=term
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(INSIDE:%=--ignore=%)
 
 test-engine: .venv/.dev .engine/DynamoDBLocal.jar ## the storage, roles and race tests on AWS's DynamoDB Local
-	$(BIN)/python -m pytest -n 2 -m engine --engine=.engine
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m engine --engine=.engine
 
 fuzz: .venv/.dev ## send a gateway whatever a phone could, and let its store fail (FUZZ_SECONDS=600)
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -n 0 tests/gateway/test_fuzz.py

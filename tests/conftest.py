@@ -35,6 +35,12 @@ NOW = datetime(2036, 11, 24, 12, 0, 0, tzinfo=UTC)
 KEYS = {name: {"current": "1", "1": f"{name} key of the tests"} for name in ("code", "vault")}
 _START_SECONDS = 30
 
+_JAVA = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+"""It lives for minutes: what the thorough compiler costs never comes back."""
+
+_LONGEST = {"test_histories", "test_faults"}
+"""Modules whose single tests take longest; a core that has one of them last waits for nothing."""
+
 _BATCH = 25
 
 # A busy machine is no defect; nothing here is decided by the clock of the machine.
@@ -45,6 +51,12 @@ hypothesis.settings.load_profile("dialtone")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the choice of the engine."""
     parser.addoption("--engine", help="a folder with DynamoDBLocal.jar; default: moto")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that all cores end together; the rest keeps its order."""
+    items.sort(key=lambda item: item.path.stem not in _LONGEST)
 
 
 def pytest_runtest_setup() -> None:
@@ -64,7 +76,7 @@ def dynamodb_local(folder: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = ["java", f"-Djava.library.path={folder}/DynamoDBLocal_lib", "-jar"]
+    command = ["java", *_JAVA, f"-Djava.library.path={folder}/DynamoDBLocal_lib", "-jar"]
     arguments = ["-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(port)]
     process = subprocess.Popen(  # noqa: S603 - our own command
         [*command, f"{folder}/DynamoDBLocal.jar", *arguments],
