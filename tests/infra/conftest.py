@@ -1,6 +1,8 @@
 """The packaged template, for all tests that read it."""
 
+import fcntl
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,16 @@ from tests.infra import templates
 
 @pytest.fixture(scope="session")
 def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Package once for all these tests."""
-    return templates.package(tmp_path_factory.mktemp("package"))
+    """Package once for all these tests, whichever process runs them; none may write there."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    done = shared / "packaged"
+    with (shared / "packaging").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            templates.package(shared / "package")
+            done.touch()
+    return shared / "package"
 
 
 @pytest.fixture(scope="session")
