@@ -36,7 +36,7 @@ KEYS = {name: {"current": "1", "1": f"{name} key of the tests"} for name in ("co
 _START_SECONDS = 30
 
 _JAVA = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-"""It lives for minutes: what the thorough compiler costs never comes back."""
+"""For tests it lives for minutes: what the thorough compiler costs never comes back."""
 
 _LONGEST = {"test_histories", "test_faults"}
 """Modules whose single tests take longest; a core that has one of them last waits for nothing."""
@@ -69,14 +69,18 @@ def pytest_runtest_setup() -> None:
 
 
 @contextmanager
-def dynamodb_local(folder: Path) -> Iterator[str]:
-    """Run AWS's DynamoDB Local on a free loopback port."""
+def dynamodb_local(folder: Path, *java: str) -> Iterator[str]:
+    """Run AWS's DynamoDB Local on a free loopback port.
+
+    Args:
+        java: options of Java itself.
+    """
     import socket
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = ["java", *_JAVA, f"-Djava.library.path={folder}/DynamoDBLocal_lib", "-jar"]
+    command = ["java", *java, f"-Djava.library.path={folder}/DynamoDBLocal_lib", "-jar"]
     arguments = ["-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(port)]
     process = subprocess.Popen(  # noqa: S603 - our own command
         [*command, f"{folder}/DynamoDBLocal.jar", *arguments],
@@ -103,7 +107,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[str]:
     """Start a DynamoDB: moto, or AWS's own with --engine."""
     dynamodb.use_local_credentials()
     folder = request.config.getoption("--engine")
-    with dynamodb_local(Path(folder)) if folder else dynamodb.moto_engine() as endpoint:
+    with dynamodb_local(Path(folder), *_JAVA) if folder else dynamodb.moto_engine() as endpoint:
         yield endpoint
 
 
