@@ -169,6 +169,7 @@ class Session:
         self._awaited: frozenset[str] = frozenset()
         self._is_woken = False
         self._noting: asyncio.Task[Plan] | None = None
+        self._plan: Plan | None = None
         self._visiting: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -305,7 +306,7 @@ class Session:
         )
         # a thread goes on when nobody waits for it any more; whoever leaves does
         self._noting = asyncio.create_task(noting)
-        await asyncio.shield(self._noting)
+        self._plan = await asyncio.shield(self._noting)
         self.standing = Standing.ONLINE
         self.has_arrived = True
         observability.count("PhoneConnected", outcome=outcome)
@@ -318,13 +319,7 @@ class Session:
         try:
             while self._is_woken:
                 self._is_woken = self.is_put_off = False
-                plan = await asyncio.to_thread(
-                    devices.arrive,
-                    self.hw_id,
-                    self._credentials.token,
-                    _facts(self._identity),
-                    self._now(),
-                )
+                plan, self._plan = self._plan or await self._look(), None
                 await self._carry_out(plan.without(self._awaited))
         except StoreUnavailableError as error:
             # what was not done is open at the next visit
@@ -334,6 +329,13 @@ class Session:
             self._log("cut off at its jobs")
         except Exception as error:  # noqa: BLE001 - the last line of defence, as in run
             await self._end(error)
+
+    async def _look(self) -> Plan:
+        """Look what is open for a phone that is here."""
+        facts, now = _facts(self._identity), self._now()
+        return await asyncio.to_thread(
+            devices.arrive, self.hw_id, self._credentials.token, facts, now
+        )
 
     async def _carry_out(self, plan: Plan) -> None:
         """Bring the phone its open jobs, each in the way that its kind of device takes it."""
