@@ -108,7 +108,7 @@ def test_websockets_open_on_the_same_port_and_are_reached_there(served: Served) 
         with AppClient.connect(f"ws://127.0.0.1:{served.port}{path}"):
             pass
     with pytest.raises(InvalidStatus):
-        AppClient.connect(f"ws://127.0.0.1:{served.port}/{demo.DOMAIN}/devices/sysclients")
+        AppClient.connect(f"ws://127.0.0.1:{served.port}/{demo.DOMAIN}/nothing")
     status, headers, _ = served.ask("POST", "/@connections/nobody", body="x")
     assert (status, headers["x-amzn-errortype"]) == (410, "GoneException")
 

@@ -153,10 +153,21 @@ def test_websockets_open_at_their_paths_alone(path: str, is_right: bool) -> None
 
 
 def test_another_path_is_refused_and_no_function_is_called(server: Server) -> None:
-    for path in ("/example.com/devices/sysclients", "/nothing"):
+    for path in ("/example.com/nothing/sysclients", "/nothing"):
         with pytest.raises(InvalidStatus) as refused:
             opened(server, path)
         assert refused.value.response.status_code == 404
+    assert server.events == []
+
+
+def test_a_phones_websocket_is_none_that_a_function_sees(server: Server) -> None:
+    """A text is what no phone says; it is the gateway's own sessions that say so."""
+    with opened(server, "/example.com/devices/sysclients") as socket:
+        socket.send("{}")
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=30)
+    assert closed.value.rcvd is not None
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1003, "a text frame")
     assert server.events == []
 
 
