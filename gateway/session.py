@@ -204,7 +204,9 @@ class Session:
             self._log_tunnel("from phone", frame)
             self.tunnel.take(frame)
             return
-        self._log("from phone", kind=f"{frame.message:04x}", said=repr(frame))
+        self._log(
+            "from phone", kind=f"{frame.message:04x}", said=repr(frame), brings=_brought(frame)
+        )
         match frame:
             case Identify():
                 await self._identify(frame)
@@ -485,6 +487,14 @@ def _end_of(error: Exception) -> HangUpError:
         if isinstance(error, kind):
             return HangUpError(code, reason)
     return HangUpError(DEFECT, "something went wrong on our side")
+
+
+def _brought(frame: AdminFrame) -> list[str]:
+    """Name the secrets in what a phone says, which are not told."""
+    if not isinstance(frame, Identify):
+        return []
+    told = {"provisioningCode": frame.provisioning_code, "digest": frame.digest}
+    return [name for name, secret in told.items() if secret]
 
 
 def _facts(said: Identify) -> Facts:

@@ -704,6 +704,8 @@ def test_a_session_can_be_followed_in_its_log_without_a_secret(
         ("to phone", "0002"),
         ("from phone", "0000"),
     ]
+    brought = [line["brings"] for line in lines if line["message"] == "from phone"]
+    assert brought == [["provisioningCode"], [], ["digest"]]
     assert len({line["correlation_id"] for line in lines if line.get("hw_id") == HW_ID}) == 2
     token = sysclients.credentials(device()).token
     for secret in (code, phone.password, token, TOKEN, "geheim-17"):
