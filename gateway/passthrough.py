@@ -2,7 +2,9 @@
 
     GET /{domain}/devices/passthrough/{hw_id}/{key}/{path}
 
-The key is that of its AppWebsocket session, and worth nothing once that has ended. A phone that
+The key is that of its AppWebsocket session, and worth nothing once that has ended: of all its
+devices, or of this one alone as in the device object. Only under the latter may a page run scripts,
+which can read their address. A phone that
 another process holds is asked there, once. Nobody may sign in to these pages as to ours: they
 come from a phone, so a browser gets them in a sandbox, without cookies of ours or its own. It must
 not log a path, which holds the key.
@@ -35,7 +37,6 @@ _KEPT = ("content-type", "content-encoding", "content-disposition", "location", 
 _PASSED_ON = ("accept", "accept-encoding", "accept-language", "authorization", "if-none-match")
 _SAFE = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "sandbox allow-scripts allow-forms",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
@@ -107,22 +108,25 @@ async def answer(asked: Asked, phones: Phones, now: datetime) -> Page:
 
 
 async def _page(asked: Asked, phones: Phones, now: datetime) -> Page:
-    device = await asyncio.to_thread(
+    reached = await asyncio.to_thread(
         instances.find_reached, asked.key, asked.domain, asked.hw_id, now
     )
+    device = reached.device
     observability.count("PageAsked")
     session = phones.find(asked.hw_id)
-    if session is None:
-        return await _forwarded(asked, device)
+    if session is None or session.connection != device.connection:
+        # what this process holds may be of a domain that has released the phone, or dead
+        return await _forwarded(asked, device, phones.address)
     passed_on = [(name, asked.headers[name]) for name in _PASSED_ON if name in asked.headers]
     told = await session.tunnel.request("GET", asked.path, passed_on)
-    return Page(told.status, _safe(dict(told.headers)), told.body)
+    headers = _safe(dict(told.headers), may_run=reached.is_of_device)
+    return Page(told.status, headers, told.body)
 
 
-async def _forwarded(asked: Asked, device: Device) -> Page:
-    """Ask the process that holds the phone."""
+async def _forwarded(asked: Asked, device: Device, here: str) -> Page:
+    """Ask the process that holds the phone, if that is another one."""
     address = device.connection.partition("#")[0]
-    if not address or HOP in asked.headers:
+    if address in {"", here} or HOP in asked.headers:
         raise TunnelClosedError
     loop = asyncio.get_running_loop()
     try:
@@ -144,11 +148,19 @@ def _ask(address: str, asked: Asked) -> Page:
         told = connection.getresponse()
         body = told.read(_MAX_BYTES)
         headers = {name.lower(): value for name, value in told.getheaders()}
-        return Page(told.status, _safe(headers), body)
+        # the other process says whether scripts may run
+        policy = headers.get("content-security-policy", "")
+        return Page(told.status, _safe(headers, may_run="allow-scripts" in policy), body)
     finally:
         connection.close()
 
 
-def _safe(headers: Mapping[str, str]) -> dict[str, str]:
-    """Keep what a page needs, and add what keeps it to itself."""
-    return {**{name: headers[name] for name in _KEPT if name in headers}, **_SAFE}
+def _safe(headers: Mapping[str, str], *, may_run: bool) -> dict[str, str]:
+    """Keep what a page needs, and add what keeps it to itself.
+
+    Args:
+        may_run: whether its scripts may; they can read the address, and so the key in it.
+    """
+    sandbox = "sandbox allow-scripts allow-forms" if may_run else "sandbox allow-forms"
+    kept = {name: headers[name] for name in _KEPT if name in headers}
+    return {**kept, **_SAFE, "Content-Security-Policy": sandbox}

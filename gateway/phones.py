@@ -20,7 +20,10 @@ MAX_CONNECTIONS = 12_000
 """Of one process; the next one finds another, or comes back later."""
 
 MAX_STRANGERS = 1_000
-"""How many phones of one source may be connected that have not proven anything."""
+"""How many phones of one source may be connected that have not proven anything.
+
+A quarter of all may be such, so that nobody without a phone can keep everybody out.
+"""
 
 LOOK_SECONDS = 5.0
 """How often the jobs of a domain are looked at: that soon a phone hears of a new one."""
@@ -51,6 +54,7 @@ class Phones:
         self.now = now
         self._sessions: set[Session] = set()
         self._strangers: Counter[str] = Counter()
+        self._stranger_count = 0
         self._online: dict[str, Session] = {}
         self._due: dict[str, float] = {}
         self._newest: dict[str, tuple[str, ...]] = {}
@@ -64,8 +68,8 @@ class Phones:
 
     def has_room(self, source: str) -> bool:
         """Tell whether one more may come."""
-        is_known_source = self._strangers[source] < MAX_STRANGERS
-        return not self.is_draining and self.count < MAX_CONNECTIONS and is_known_source
+        has_space = self.count < MAX_CONNECTIONS and self._stranger_count < MAX_CONNECTIONS // 4
+        return not self.is_draining and has_space and self._strangers[source] < MAX_STRANGERS
 
     def find(self, hw_id: str) -> Session | None:
         """Find an online phone."""
@@ -78,6 +82,7 @@ class Phones:
         session = Session(socket, arrival, connection, self._arrived, self.now)
         self._sessions.add(session)
         self._strangers[arrival.source] += 1
+        self._stranger_count += 1
         with observability.correlated(connection_id):
             try:
                 if self.is_draining:
@@ -166,6 +171,7 @@ class Phones:
     def _forget_stranger(self, session: Session) -> None:
         source = session.arrival.source
         self._strangers[source] -= 1
+        self._stranger_count -= 1
         if not self._strangers[source]:
             del self._strangers[source]
 

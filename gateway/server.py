@@ -117,7 +117,7 @@ class Gateway:
             return _problem(http.HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong")
 
     async def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
-        path = urlsplit(request.path).path
+        path = request.path.partition("?")[0]
         if path == "/health":
             return self._health()
         came = self._arrival(connection, request.headers)
@@ -177,6 +177,7 @@ async def serving(host: str, port: int) -> AsyncIterator[tuple[Server, Phones]]:
         write_limit=_WRITE_BYTES,
         ping_interval=PING_SECONDS,
         ping_timeout=PONG_SECONDS,
+        open_timeout=passthrough.FORWARD_SECONDS + CLOSE_SECONDS,  # pages of phones come before it
         close_timeout=CLOSE_SECONDS,
         server_header=None,
         logger=_silent(),

@@ -56,6 +56,9 @@ from gateway.tunnel import Tunnel, TunnelClosedError, UnexpectedFrameError
 IDENTIFY_SECONDS = 30.0
 """How long a phone may take to say who it is, and to prove it."""
 
+UNASSIGNED_SECONDS = 3_600.0
+"""How long one that has nothing to show may stay; a phone comes back."""
+
 MAX_IDENTIFIES = 20
 """How often it may say so on one connection."""
 
@@ -140,6 +143,7 @@ class Session:
 
     Attributes:
         hw_id: as it was told, proven or not; empty before.
+        connection: as the device's row has it, as long as this is the device's.
         has_arrived: it has been online.
         is_put_off: it could not be served the last time that it was woken.
     """
@@ -159,7 +163,7 @@ class Session:
         self.is_put_off = False
         self.tunnel = Tunnel(self._send_bytes)
         self._socket = socket
-        self._connection = connection
+        self.connection = connection
         self._arrived = arrived
         self._now = now
         self._challenge = ""
@@ -178,8 +182,11 @@ class Session:
             async with asyncio.timeout(IDENTIFY_SECONDS) as deadline:
                 while (received := await self._socket.receive()) is not None:
                     await self._take(received)
-                    if self.standing in {Standing.UNASSIGNED, Standing.ONLINE}:
+                    if self.standing is Standing.ONLINE:
                         deadline.reschedule(None)
+                    elif self.standing is Standing.UNASSIGNED:
+                        now = asyncio.get_running_loop().time()
+                        deadline.reschedule(now + UNASSIGNED_SECONDS)
         except Exception as error:  # noqa: BLE001 - the last line of defence, and each has its end
             await self._end(error)
         finally:
@@ -304,7 +311,7 @@ class Session:
             self._credentials.token,
             _facts(self._identity),
             self._now(),
-            connection=self._connection,
+            connection=self.connection,
         )
         # a thread goes on when nobody waits for it any more; whoever leaves does
         self._noting = asyncio.create_task(noting)
@@ -334,9 +341,15 @@ class Session:
 
     async def _look(self) -> Plan:
         """Look what is open for a phone that is here."""
-        facts, now = _facts(self._identity), self._now()
+        # a write that came late, of a connection that has gone, may have taken this one away
         return await asyncio.to_thread(
-            devices.arrive, self.hw_id, self._credentials.token, facts, now
+            devices.arrive,
+            self.hw_id,
+            self._credentials.token,
+            _facts(self._identity),
+            self._now(),
+            connection=self.connection,
+            is_new=False,
         )
 
     async def _carry_out(self, plan: Plan) -> None:
@@ -435,9 +448,7 @@ class Session:
         # it may have been noted although that failed, or took too long
         await asyncio.gather(self._noting, return_exceptions=True)
         try:
-            await asyncio.to_thread(
-                sysclients.disconnect, self.hw_id, self._connection, self._now()
-            )
+            await asyncio.to_thread(sysclients.disconnect, self.hw_id, self.connection, self._now())
         except StoreUnavailableError as error:
             self._log("not noted as away", why=error.what)
 

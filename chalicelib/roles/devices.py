@@ -145,13 +145,20 @@ def register(visit: Visit, grounds: "Entry | Claim", now: datetime) -> "Registra
     return replace(made, plan=_opened(offered.open))
 
 
-def arrive(
-    hw_id: str, token: str, facts: Facts, now: datetime, *, connection: str | None = None
+def arrive(  # noqa: PLR0913 - who it is, what it says, and where it is
+    hw_id: str,
+    token: str,
+    facts: Facts,
+    now: datetime,
+    *,
+    connection: str | None = None,
+    is_new: bool = True,
 ) -> jobs.Plan:
     """Take in what a phone says of itself over its websocket, and tell the jobs that are open.
 
     Args:
-        connection: who holds that websocket from now on; None for one that is known.
+        connection: who holds that websocket, None for one that is known.
+        is_new: whether from now on; else that is kept only where none is known.
 
     Returns:
         What it has not done and may try now, secrets in clear.
@@ -164,7 +171,7 @@ def arrive(
     known = _known(device, facts)
     offered = jobs.offer(device, _plan_of(device), known, now)
     told = _told(_seen(device, offered, now), known)
-    if connection is not None:
+    if connection is not None and (is_new or not device.connection):
         told = replace(told, connection=connection, disconnected_at=None)
     if not _keep(told, device, now):
         raise NotSignedInError("released at this moment")

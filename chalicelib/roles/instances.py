@@ -6,7 +6,7 @@ all. It must not know what a message looks like.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import quote, urlsplit
 
 from chalicelib import settings
@@ -61,12 +61,24 @@ class CodeOrder:
     is_rollout: bool
 
 
+@dataclass(frozen=True)
+class Reached:
+    """A device whose pages are asked for.
+
+    Args:
+        is_of_device: whether the key opens this device alone.
+    """
+
+    device: Device
+    is_of_device: bool
+
+
 def session_key(asking: Instance) -> str:
     """Tell the key of this connection: hex digits that open its devices' pages while it lasts."""
     return _key_of(asking.connection.connection_id)
 
 
-def find_reached(key: str, domain: str, hw_id: str, now: datetime) -> Device:
+def find_reached(key: str, domain: str, hw_id: str, now: datetime) -> Reached:
     """Find the device whose pages are asked for with a session's key.
 
     Args:
@@ -79,7 +91,7 @@ def find_reached(key: str, domain: str, hw_id: str, now: datetime) -> Device:
             device: one answer for all.
         StoreUnavailableError: throttled or unreachable.
     """
-    known = _session_of(key, now)
+    known = _session_of(key, hw_id, now)
     device = devices.find(hw_id) if known else None
     if known is None or device is None or device.domain != domain:
         raise NotFoundError("device")
@@ -87,7 +99,7 @@ def find_reached(key: str, domain: str, hw_id: str, now: datetime) -> Device:
     own = domains.find(known.domain)
     if own is None or not _may_see(asking, own, device.domain):
         raise NotFoundError("device")
-    return device
+    return Reached(device, vault.is_same(_key_of(known.connection_id, hw_id), key))
 
 
 def passthrough_url(asking: Instance, device: Device) -> str:
@@ -96,25 +108,30 @@ def passthrough_url(asking: Instance, device: Device) -> str:
     if not device.connection or not public.netloc:
         return ""
     domain = quote(device.domain, safe="")
-    path = f"/{domain}/devices/passthrough/{device.hw_id}/{session_key(asking)}/"
+    key = _key_of(asking.connection.connection_id, device.hw_id)
+    path = f"/{domain}/devices/passthrough/{device.hw_id}/{key}/"
     return f"{public.scheme}://{public.netloc}{path}"
 
 
-def _key_of(connection_id: str) -> str:
-    mark = vault.mark(f"session {connection_id}")
+def _key_of(connection_id: str, hw_id: str = "") -> str:
+    """Make a session's key, for one device or for all that it may see."""
+    mark = vault.mark(f"session {connection_id} {hw_id}")
     return f"{mark}{connection_id.encode().hex()}"
 
 
-def _session_of(key: str, now: datetime) -> Connection | None:
+def _session_of(key: str, hw_id: str, now: datetime) -> Connection | None:
     """Find the Users instance that holds a key, None if there is none any more."""
     try:
         connection_id = bytes.fromhex(key[_MARK_LENGTH:]).decode()
     except ValueError:
         return None
-    if not vault.is_same(_key_of(connection_id), key):
+    keys = [_key_of(connection_id), _key_of(connection_id, hw_id)]
+    if not any(vault.is_same(one, key) for one in keys):
         return None
     known = connections.find(connection_id)
-    is_there = known is not None and known.role is Role.USERS_INSTANCE and not known.is_over(now)
+    # its row may be left behind: API Gateway ends a connection after two hours, and may not say so
+    ends_at = known.opened_at + timedelta(seconds=connections.KEEP_SECONDS) if known else now
+    is_there = known is not None and known.role is Role.USERS_INSTANCE and now < ends_at
     return known if is_there else None
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib import settings
 from chalicelib.core.errors import NotFoundError, StoreUnavailableError
-from chalicelib.roles import domains, instances
+from chalicelib.roles import assignments, domains, instances
 from chalicelib.roles.instances import Instance
 from chalicelib.storage import connection, connections, devices
 from chalicelib.storage import domains as domain_table
@@ -153,11 +153,54 @@ def test_a_key_is_worth_nothing_to_anybody_else(role: Role) -> None:
         instances.find_reached(instances.session_key(asking), DOMAIN, HW_ID, NOW)
 
 
+def test_the_key_of_a_device_opens_that_one_alone() -> None:
+    """And is the only one under which a page may run scripts, which can read it."""
+    asking = logged_in()
+    device = replace(world.redeem(world.issue().digits).device, connection="10.0.3.7:8080#1")
+    key = instances.passthrough_url(asking, device).split("/")[-2]
+    whole = instances.session_key(asking)
+    assert instances.find_reached(key, DOMAIN, HW_ID, NOW).is_of_device
+    assert not instances.find_reached(whole, DOMAIN, HW_ID, NOW).is_of_device
+    other = "009033000002"
+    world.redeem(world.issue().digits, other)
+    assert instances.find_reached(whole, DOMAIN, other, NOW).device.hw_id == other
+    with pytest.raises(NotFoundError):
+        instances.find_reached(key, DOMAIN, other, NOW)
+
+
+def test_a_key_ends_with_its_session_although_nobody_said_so() -> None:
+    """Its row may stay until it is deleted, which takes days at times."""
+    world.redeem(world.issue().digits)
+    key = instances.session_key(logged_in())
+    last = NOW + timedelta(seconds=connections.KEEP_SECONDS)
+    assert instances.find_reached(key, DOMAIN, HW_ID, last - timedelta(seconds=1))
+    with pytest.raises(NotFoundError):
+        instances.find_reached(key, DOMAIN, HW_ID, last)
+
+
+def test_a_phone_that_has_another_domain_by_now_is_not_asked_over_its_old_connection() -> None:
+    """The former domain's connection may be there for some minutes still."""
+    phones = phones_of()
+    phone = Sysclient(web, provisioning_code=world.issue().digits)
+
+    async def play() -> None:
+        async with connected(phone, phones):
+            phone.tell(phone.identify())
+            await quiet()
+            assignments.release(world.admin(), DOMAIN, HW_ID)
+            world.redeem(world.issue_rollout(domain="other.example", category="Sales").digits)
+            key = instances.session_key(logged_in("other.example"))
+            got = await page(phones, target_of(key, domain="other.example"))
+            assert (got.status, got.title) == (503, "The phone is not connected")
+
+    run(play())
+
+
 def test_a_domain_that_has_gone_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Although its Users instance is still connected."""
     world.redeem(world.issue().digits)
     key = instances.session_key(logged_in())
-    assert instances.find_reached(key, DOMAIN, HW_ID, NOW).hw_id == HW_ID
+    assert instances.find_reached(key, DOMAIN, HW_ID, NOW).device.hw_id == HW_ID
     monkeypatch.setattr(domain_table, "find", lambda _: None)
     with pytest.raises(NotFoundError):
         instances.find_reached(key, DOMAIN, HW_ID, NOW)
@@ -271,7 +314,7 @@ def test_a_phone_of_another_process_is_asked_there(monkeypatch: pytest.MonkeyPat
                     await asyncio.sleep(0.05)
                 for port in ports:
                     told = await loop.run_in_executor(None, got, port)
-                    assert told == (200, "sandbox allow-scripts allow-forms", b"<h1/>")
+                    assert told == (200, "sandbox allow-forms", b"<h1/>")
                 assert phone.asked[-1].path == "/a?b=c"
                 hopped = await loop.run_in_executor(None, lambda: got(ports[1], **{HOP: "1"}))
                 assert hopped[0] == 503

@@ -224,9 +224,9 @@ def test_draining_lets_nobody_in_and_spreads_who_leaves(phones: Phones) -> None:
 
 
 def test_there_is_room_for_so_many(phones: Phones, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of one source that have proven nothing, and of all together."""
+    """Of one source that have proven nothing, of all such, and of all together."""
     monkeypatch.setattr(phones_module, "MAX_STRANGERS", 2)
-    monkeypatch.setattr(phones_module, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(phones_module, "MAX_CONNECTIONS", 12)
     proven = current()
 
     async def play() -> None:
@@ -241,7 +241,14 @@ def test_there_is_room_for_so_many(phones: Phones, monkeypatch: pytest.MonkeyPat
             assert phones.has_room("192.0.2.1")
             await stack.enter_async_context(connected(Sysclient(), phones, source="192.0.2.2"))
             await quiet()
-            assert not phones.has_room("192.0.2.3")
+            assert phones.has_room("192.0.2.3")
+            await stack.enter_async_context(connected(Sysclient(), phones, source="192.0.2.3"))
+            await quiet()
+            assert not phones.has_room("192.0.2.4")
+        assert phones.has_room("192.0.2.4")
+        monkeypatch.setattr(phones_module, "MAX_CONNECTIONS", 0)
+        assert not phones.has_room("192.0.2.4")
+        monkeypatch.setattr(phones_module, "MAX_CONNECTIONS", 12)
         assert phones.has_room("192.0.2.1")
 
     run(play())

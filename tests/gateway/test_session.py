@@ -358,6 +358,39 @@ def test_a_released_phone_is_sent_away_and_then_nobody(phones: Phones) -> None:
     run(play())
 
 
+def test_who_has_nothing_to_show_may_not_stay_for_ever(phones: Phones) -> None:
+    """A phone comes back."""
+    phone = Sysclient()
+
+    async def play() -> None:
+        async with connected(phone, phones) as serving:
+            phone.tell(phone.identify())
+            await serving
+
+    run(play())
+    assert phone.told.reason == "did not say in time who it is"
+
+
+def test_a_connection_that_a_late_write_took_away_is_known_again(phones: Phones) -> None:
+    """At its next visit."""
+    phone = typed()
+
+    async def play() -> None:
+        async with connected(phone, phones):
+            phone.tell(phone.identify())
+            await quiet()
+            here = device().connection
+            assert devices.disconnect(HW_ID, here, NOW)
+            found = phones.find(HW_ID)
+            assert found is not None
+            found.wake()
+            await quiet()
+            assert device().connection == here
+            assert device().disconnected_at is None
+
+    run(play())
+
+
 def test_an_online_phone_may_say_anew_who_it_is(phones: Phones) -> None:
     """What has changed of it is kept."""
     phone = typed()
