@@ -4,10 +4,9 @@
 
 The key is that of its AppWebsocket session, and worth nothing once that has ended: of all its
 devices, or of this one alone as in the device object. Only under the latter may a page run scripts,
-which can read their address. A phone that
-another process holds is asked there, once. Nobody may sign in to these pages as to ours: they
-come from a phone, so a browser gets them in a sandbox, without cookies of ours or its own. It must
-not log a path, which holds the key.
+which can read their address. A phone that another process holds is asked there, once. Nobody may
+sign in to these pages as to ours: they come from a phone, so a browser gets them in a sandbox,
+without cookies of ours or its own. It must not log a path, which holds the key.
 """
 
 import asyncio

@@ -54,7 +54,6 @@ class Phones:
         self.now = now
         self._sessions: set[Session] = set()
         self._strangers: Counter[str] = Counter()
-        self._stranger_count = 0
         self._online: dict[str, Session] = {}
         self._due: dict[str, float] = {}
         self._newest: dict[str, tuple[str, ...]] = {}
@@ -68,8 +67,10 @@ class Phones:
 
     def has_room(self, source: str) -> bool:
         """Tell whether one more may come."""
-        has_space = self.count < MAX_CONNECTIONS and self._stranger_count < MAX_CONNECTIONS // 4
-        return not self.is_draining and has_space and self._strangers[source] < MAX_STRANGERS
+        if self.is_draining or self.count >= MAX_CONNECTIONS:
+            return False
+        is_full = self._strangers.total() >= MAX_CONNECTIONS // 4
+        return not is_full and self._strangers[source] < MAX_STRANGERS
 
     def find(self, hw_id: str) -> Session | None:
         """Find an online phone."""
@@ -82,7 +83,6 @@ class Phones:
         session = Session(socket, arrival, connection, self._arrived, self.now)
         self._sessions.add(session)
         self._strangers[arrival.source] += 1
-        self._stranger_count += 1
         with observability.correlated(connection_id):
             try:
                 if self.is_draining:
@@ -171,7 +171,6 @@ class Phones:
     def _forget_stranger(self, session: Session) -> None:
         source = session.arrival.source
         self._strangers[source] -= 1
-        self._stranger_count -= 1
         if not self._strangers[source]:
             del self._strangers[source]
 

@@ -305,16 +305,8 @@ class Session:
 
     async def _arrive(self, outcome: str) -> None:
         """Let the domain have the phone online, and the phone have its jobs."""
-        noting = asyncio.to_thread(
-            devices.arrive,
-            self.hw_id,
-            self._credentials.token,
-            _facts(self._identity),
-            self._now(),
-            connection=self.connection,
-        )
         # a thread goes on when nobody waits for it any more; whoever leaves does
-        self._noting = asyncio.create_task(noting)
+        self._noting = asyncio.create_task(self._look(is_new=True))
         self._plan = await asyncio.shield(self._noting)
         self.standing = Standing.ONLINE
         self.has_arrived = True
@@ -339,9 +331,9 @@ class Session:
         except Exception as error:  # noqa: BLE001 - the last line of defence, as in run
             await self._end(error)
 
-    async def _look(self) -> Plan:
-        """Look what is open for a phone that is here."""
-        # a write that came late, of a connection that has gone, may have taken this one away
+    async def _look(self, *, is_new: bool = False) -> Plan:
+        """Look what is open for a phone that is here, and let it be known here."""
+        # also later: a late write, of a connection that has gone, may have taken this one away
         return await asyncio.to_thread(
             devices.arrive,
             self.hw_id,
@@ -349,7 +341,7 @@ class Session:
             _facts(self._identity),
             self._now(),
             connection=self.connection,
-            is_new=False,
+            is_new=is_new,
         )
 
     async def _carry_out(self, plan: Plan) -> None:

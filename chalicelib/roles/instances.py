@@ -92,12 +92,10 @@ def find_reached(key: str, domain: str, hw_id: str, now: datetime) -> Reached:
         StoreUnavailableError: throttled or unreachable.
     """
     known = _session_of(key, hw_id, now)
-    device = devices.find(hw_id) if known else None
-    if known is None or device is None or device.domain != domain:
+    if known is None:
         raise NotFoundError("device")
-    asking = Instance(known, "", now)
-    own = domains.find(known.domain)
-    if own is None or not _may_see(asking, own, device.domain):
+    device = _device(Instance(known, "", now), hw_id)
+    if device.domain != domain:
         raise NotFoundError("device")
     return Reached(device, vault.is_same(_key_of(known.connection_id, hw_id), key))
 
