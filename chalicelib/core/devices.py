@@ -61,6 +61,14 @@ class Facts:
     device_type: str = "PHONE"
 
 
+class PbxState(StrEnum):
+    """Whether a user's phone is a device of the user's object at the domain's PBX."""
+
+    PENDING = "pending"
+    DONE = "done"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True)
 class Failure:
     """A job that a device could not do.
@@ -105,6 +113,8 @@ class Device:
         connection: who holds its websocket, and under which number, `10.0.3.7:8080#c4f1…`; empty
             for a device that has none open.
         disconnected_at: when its last websocket ended, None while it has one or if it never had.
+        pbx: how far its domain's PBX is with it, None before that is known, and without a PBX.
+        pbx_reason: why it is no further, empty if it is done.
     """
 
     hw_id: str
@@ -136,6 +146,8 @@ class Device:
     failures: Mapping[str, Failure] = field(default_factory=dict)
     connection: str = ""
     disconnected_at: datetime | None = None
+    pbx: PbxState | None = None
+    pbx_reason: str = ""
 
     @property
     def gateway(self) -> str:

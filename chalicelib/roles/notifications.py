@@ -6,7 +6,6 @@ message looks like: whoever calls says how it is written.
 """
 
 import random
-import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,17 +17,20 @@ from chalicelib.core.codes import Code
 from chalicelib.core.devices import Device
 from chalicelib.core.errors import NotDeliveredError, StoreUnavailableError
 from chalicelib.loading import on_use
-from chalicelib.roles import logins
+from chalicelib.roles import logins, turns
+from chalicelib.roles.turns import Clock
 from chalicelib.storage import (
     codes,
     connections,
     devices,
     domains,
+    leases,
     notifications,
     registrations,
 )
 from chalicelib.storage.connections import Connection
-from chalicelib.storage.notifications import Fact, Lease, Pending
+from chalicelib.storage.leases import Lease
+from chalicelib.storage.notifications import Fact, Pending
 
 if TYPE_CHECKING:
     from chalicelib.roles import rollouts
@@ -47,8 +49,6 @@ BUDGET_SECONDS = 25
 BATCH = 25
 _POST_SECONDS = 4
 """What a message can take at most: none is begun when less is left of the lease."""
-
-Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True)
@@ -100,21 +100,12 @@ def deliver(domain: str, tell: TellInstance, clock: Clock) -> bool:
     Raises:
         StoreUnavailableError: throttled or unreachable; what was not told is told later.
     """
-    lease = _acquire(domain, clock)
-    if lease is None:
-        # whoever holds it looks once more before giving it back; unless it has just done so
-        notifications.want(domain)
-        lease = _acquire(domain, clock)
-    if lease is None:
-        return False
     started = clock()
-    again: Lease | None = lease
-    while again is not None:
-        held = _Sender(again, tell, clock, started).run()
-        if held is None:
-            return True
-        again = notifications.give_back(held)
-    return True
+
+    def work(lease: Lease) -> Lease | None:
+        return _Sender(lease, tell, clock, started).run()
+
+    return turns.take(domain, leases.USERS_INSTANCES, LEASE_SECONDS, clock, work)
 
 
 def remind(tell: TellInstance, clock: Clock, pause: Callable[[float], None]) -> None:
@@ -204,12 +195,6 @@ def tell_people(fact: Fact, tell: TellPerson, tell_admin: TellAdmin, clock: Cloc
     except StoreUnavailableError as error:
         for _ in observability.under_each(fact.causes):
             observability.logger().warning("people not told", extra={"why": error.what})
-
-
-def _acquire(domain: str, clock: Clock) -> Lease | None:
-    now = clock()
-    until = now + timedelta(seconds=LEASE_SECONDS)
-    return notifications.acquire(domain, secrets.token_hex(8), now, until)
 
 
 class _End(Enum):

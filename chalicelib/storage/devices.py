@@ -17,7 +17,7 @@ from pynamodb.attributes import (
 from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.condition import Condition
 
-from chalicelib.core.devices import Device, Failure, State
+from chalicelib.core.devices import Device, Failure, PbxState, State
 from chalicelib.core.errors import StoreUnavailableError
 from chalicelib.loading import on_use
 from chalicelib.storage.connection import (
@@ -81,6 +81,8 @@ class DeviceItem(Item):
     failures: MapAttribute[str, Any] = MapAttribute(null=True)  # type: ignore[no-untyped-call]
     connection = UnicodeAttribute(null=True)
     disconnected_at = UTCDateTimeAttribute(null=True)
+    pbx = EnumAttribute(PbxState, null=True)
+    pbx_reason = UnicodeAttribute(null=True)
 
     @classmethod
     def of(cls, facts: object) -> Self:

@@ -18,8 +18,9 @@ from pynamodb.attributes import (
     UTCDateTimeAttribute,
 )
 
+from chalicelib.core.user_objects import FindBy
 from chalicelib.storage import connection
-from chalicelib.storage.connection import Item, Transaction, batch_get
+from chalicelib.storage.connection import EnumAttribute, Item, Transaction, batch_get
 from chalicelib.storage.lists import Page, Span, query
 
 _T = TypeVar("_T")
@@ -31,6 +32,7 @@ _CATEGORY = "category#"
 _DIRECTORY = "#directory"
 _LISTED = "domain#"
 _NUMBERED = "number#"
+_WITH_PBX = "pbx#"
 _COUNTER = "counter"
 MAX_CATEGORIES = 1_000
 
@@ -46,6 +48,10 @@ class Domain:
         may_add_phones: whether its users may add phones, unless said otherwise of a user.
         granted_domains: names of other domains that this one's AppWebsocket login may see.
         sealed_websocket_password: of its AppWebsocket logins, empty for none.
+        pbx_url: of its PBX's AppWebsocket, empty for a domain that keeps its lists here alone.
+        pbx_app, sealed_pbx_password: of the app object that we are there.
+        pbx_find_by: by what a user is found there.
+        pbx_flags: what each device that is added there gets.
     """
 
     domain: str
@@ -55,6 +61,11 @@ class Domain:
     may_add_phones: bool = True
     granted_domains: Sequence[str] = ()
     sealed_websocket_password: str = field(default="", repr=False)
+    pbx_url: str = ""
+    pbx_app: str = ""
+    sealed_pbx_password: str = field(default="", repr=False)
+    pbx_find_by: FindBy = FindBy.SIP
+    pbx_flags: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -108,6 +119,11 @@ class DomainItem(Item):
     may_add_phones = BooleanAttribute(null=True)
     granted_domains: ListAttribute[str] = ListAttribute(null=True)
     sealed_websocket_password = UnicodeAttribute(null=True)
+    pbx_url = UnicodeAttribute(null=True)
+    pbx_app = UnicodeAttribute(null=True)
+    sealed_pbx_password = UnicodeAttribute(null=True)
+    pbx_find_by = EnumAttribute(FindBy, null=True)
+    pbx_flags: ListAttribute[str] = ListAttribute(null=True)
     provisioning = BooleanAttribute(null=True)
     device_types: ListAttribute[str] = ListAttribute(null=True)
     sealed_token = UnicodeAttribute(null=True)
@@ -223,6 +239,7 @@ def delete(write: Transaction, domain: Domain) -> None:
     write.delete("token", DomainItem(*token_key(name)))
     write.delete("firmware", DomainItem(name, FIRMWARE))
     write.delete("entry", DomainItem(_DIRECTORY, f"{_LISTED}{name}"))
+    unlist_pbx(write, name)
     write.delete("entry by number", DomainItem(_DIRECTORY, f"{_NUMBERED}{domain.number}"))
 
 
@@ -237,6 +254,28 @@ def change(write: Transaction, domain: str, changes: Mapping[str, Any]) -> None:
         for name, value in changes.items()
     ]
     write.update("domain", DomainItem(*settings_key(domain)), actions, DomainItem.item.exists())
+
+
+def list_pbx(write: Transaction, domain: str) -> None:
+    """Add to a transaction that a domain has a PBX, for `list_with_pbx`."""
+    write.put("entry of its PBX", DomainItem(_DIRECTORY, f"{_WITH_PBX}{domain}"))
+
+
+def unlist_pbx(write: Transaction, domain: str) -> None:
+    """Add to a transaction that a domain has no PBX."""
+    write.delete("entry of its PBX", DomainItem(_DIRECTORY, f"{_WITH_PBX}{domain}"))
+
+
+def list_with_pbx() -> list[str]:
+    """List the names of all domains that have a PBX, consistently."""
+    found: list[str] = []
+    after: str | None = None
+    while True:
+        page = query(DomainItem, _DIRECTORY, Span(_WITH_PBX, MAX_CATEGORIES, after))
+        found += [item["item"]["S"].removeprefix(_WITH_PBX) for item in page.items]
+        after = page.next_after
+        if after is None:
+            return found
 
 
 def put_category(write: Transaction, category: Category, seen: Category | None) -> None:

@@ -7,16 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
-from pynamodb.attributes import ListAttribute, NumberAttribute, TTLAttribute, UnicodeAttribute
+from pynamodb.attributes import (
+    ListAttribute,
+    NumberAttribute,
+    TTLAttribute,
+    UnicodeAttribute,
+    UTCDateTimeAttribute,
+)
 
 from chalicelib import observability
 from chalicelib.core.codes import Code
 from chalicelib.core.devices import Device
 from chalicelib.loading import on_use
-from chalicelib.storage import connection, vault
+from chalicelib.storage import vault
 from chalicelib.storage.connection import (
     EnumAttribute,
     Item,
@@ -24,6 +29,7 @@ from chalicelib.storage.connection import (
     Transaction,
 )
 from chalicelib.storage.ids import new_id
+from chalicelib.storage.leases import Lease, milliseconds
 
 if TYPE_CHECKING:
     from chalicelib.storage import lists
@@ -36,7 +42,6 @@ KEEP_SECONDS = 30 * 86_400
 """How long a Users instance may stay away and still hear of a phone."""
 
 _KEEP_WAKE_SECONDS = 3_600
-_LEASE = "lease"
 _MAX_PAGE = 1_000
 
 
@@ -46,6 +51,10 @@ class Kind(StrEnum):
     PENDING = "pending"
     WAKE = "wake"
     FACT = "fact"
+    HANDOVER = "handover"
+    RETRY = "retry"
+    REDRIVE = "redrive"
+    STANDING = "standing"
     ABROAD = "abroad"
     LEASE = "lease"
 
@@ -80,6 +89,13 @@ class Pending:
         return vault.unseal(self.sealed_code, f"notification {self.notification_id}")
 
 
+class Change(StrEnum):
+    """What happened to a phone that is not somewhere else than before only for its user."""
+
+    PROVISIONED = "provisioned"
+    REMOVED = "removed"
+
+
 @dataclass(frozen=True)
 class Fact:
     """Something that happened to somebody's code or phone; what it is now is read when it is told.
@@ -91,6 +107,9 @@ class Fact:
         rollout_id: of the rollout whose entries may look different now, empty for none.
         sips: whose entries, if there is no owner.
         causes: correlation ids of the requests that made it true, as far as they are known.
+        change: whether the phone came to its domain and user or left them, None for neither.
+        category, product, version: of a phone that came or left.
+        notification_id: of its row, empty before it is written.
     """
 
     domain: str
@@ -100,23 +119,11 @@ class Fact:
     rollout_id: str = ""
     sips: Sequence[str] = ()
     causes: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Lease:
-    """The right to tell a domain's Users instances, for a short time.
-
-    Args:
-        wanted: how often others have asked for it in vain.
-        sequence: number of the last notification that was told.
-        until: when it ends.
-    """
-
-    domain: str
-    holder: str
-    wanted: int
-    sequence: int
-    until: datetime
+    change: Change | None = None
+    category: str = ""
+    product: str = ""
+    version: str = ""
+    notification_id: str = field(default="", compare=False)
 
 
 class NotificationItem(Item):
@@ -135,6 +142,13 @@ class NotificationItem(Item):
     hw_id = UnicodeAttribute(null=True)
     rollout_id = UnicodeAttribute(null=True)
     sips: ListAttribute[str] = ListAttribute(null=True)
+    change = EnumAttribute(Change, null=True)
+    category = UnicodeAttribute(null=True)
+    attempts = NumberAttribute(null=True)
+    reason = UnicodeAttribute(null=True)
+    since = UTCDateTimeAttribute(null=True)
+    retry_at = UTCDateTimeAttribute(null=True)
+    after = UnicodeAttribute(null=True)
     name = UnicodeAttribute(null=True)
     product = UnicodeAttribute(null=True)
     version = UnicodeAttribute(null=True)
@@ -172,7 +186,7 @@ def add_pending(write: Transaction, code: Code, digits: str, device: Device, now
 
 def add_fact(write: Transaction, fact: Fact, now: datetime) -> None:
     """Add a fact to the transaction that makes it true, if it concerns anybody."""
-    if fact.owner or fact.sips:
+    if fact.owner or fact.sips or fact.change:
         write.put(f"fact of {fact.owner}", _fact(fact, now))
 
 
@@ -226,46 +240,6 @@ def list_pending(domain: str, limit: int, after: str | None) -> "Page[Pending]":
     return lists.Page(found, page.next_after)
 
 
-def acquire(domain: str, holder: str, now: datetime, until: datetime) -> Lease | None:
-    """Take the lease of a domain if it is free or has ended.
-
-    Returns:
-        None if another holds it.
-
-    Raises:
-        StoreUnavailableError: throttled or unreachable.
-    """
-    try:
-        answer = _change_lease(
-            domain,
-            "SET #kind = :kind, holder = :holder, until_ms = :until ADD wanted :zero, #seq :zero",
-            "attribute_not_exists(holder) OR until_ms < :now",
-            {
-                ":kind": {"S": Kind.LEASE},
-                ":holder": {"S": holder},
-                ":until": _ms(until),
-                ":now": _ms(now),
-                ":zero": {"N": "0"},
-            },
-        )
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
-            raise
-        return None
-    kept = answer["Attributes"]
-    return Lease(domain, holder, int(kept["wanted"]["N"]), int(kept["sequence"]["N"]), until)
-
-
-def want(domain: str) -> None:
-    """Tell the holder of a lease that there may be more to tell, before it gives the lease back.
-
-    Raises:
-        StoreUnavailableError: throttled or unreachable.
-    """
-    values = {":kind": {"S": Kind.LEASE}, ":one": {"N": "1"}}
-    _change_lease(domain, "SET #kind = :kind ADD wanted :one", None, values)
-
-
 def settle(lease: Lease, told: list[Pending], until: datetime) -> Lease | None:
     """Delete what was told and keep its last number, all or nothing; the lease is prolonged.
 
@@ -282,10 +256,10 @@ def settle(lease: Lease, told: list[Pending], until: datetime) -> Lease | None:
     sequence = lease.sequence + len(told)
     transaction.update(
         "lease",
-        NotificationItem(lease.domain, _LEASE),
+        NotificationItem(lease.domain, lease.name),
         [
             NotificationItem.sequence.set(sequence),
-            NotificationItem.until_ms.set(_milliseconds(until)),
+            NotificationItem.until_ms.set(milliseconds(until)),
         ],
         NotificationItem.holder == lease.holder,
     )
@@ -293,66 +267,14 @@ def settle(lease: Lease, told: list[Pending], until: datetime) -> Lease | None:
         transaction.commit()
     except Refused:
         return None
-    return Lease(lease.domain, lease.holder, lease.wanted, sequence, until)
-
-
-def give_back(lease: Lease) -> Lease | None:
-    """Give a lease back, unless somebody wanted it meanwhile.
-
-    Returns:
-        The lease with what is wanted now, to look once more; None if it is given back or lost.
-
-    Raises:
-        StoreUnavailableError: throttled or unreachable.
-    """
-    try:
-        _change_lease(
-            lease.domain,
-            "REMOVE holder, until_ms",
-            "holder = :holder AND wanted = :wanted",
-            {":holder": {"S": lease.holder}, ":wanted": {"N": str(lease.wanted)}},
-        )
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
-            raise
-        kept = error.response.get("Item", {})
-        if kept.get("holder", {}).get("S") != lease.holder:
-            return None
-        wanted = int(kept["wanted"]["N"])
-        return Lease(lease.domain, lease.holder, wanted, lease.sequence, lease.until)
-    return None
-
-
-def _change_lease(
-    domain: str,
-    expression: str,
-    condition: str | None,
-    values: dict[str, Any],
-) -> dict[str, Any]:
-    names = {"#kind": "kind", "#seq": "sequence"}
-    used = {name: full for name, full in names.items() if name in expression}
-    return connection.call(
-        "UpdateItem",
-        TableName=connection.table_name(NotificationItem.concept),
-        Key=NotificationItem.key_of(domain, _LEASE),
-        UpdateExpression=expression,
-        ExpressionAttributeValues=values,
-        ReturnValues="ALL_NEW",
-        **({"ExpressionAttributeNames": used} if used else {}),
-        **(
-            {
-                "ConditionExpression": condition,
-                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-            }
-            if condition
-            else {}
-        ),
-    )
+    return replace(lease, sequence=sequence, until=until)
 
 
 def _fact(fact: Fact, now: datetime) -> NotificationItem:
-    item = _item(fact, Kind.FACT, now, KEEP_SECONDS)
-    item.notification_id = f"{Kind.FACT}#{new_id(now)}"
+    # a user's phone that comes or goes is also a device that the PBX must hear of
+    kind = Kind.HANDOVER if fact.change and fact.owner else Kind.FACT
+    item = _item(fact, kind, now, KEEP_SECONDS)
+    item.notification_id = f"{kind}#{new_id(now)}"
     return item
 
 
@@ -368,11 +290,3 @@ def _item(facts: object, kind: Kind, now: datetime, keep_seconds: int) -> Notifi
     item.correlation_id = observability.correlation_id() or None
     item.purge_at = now + timedelta(seconds=keep_seconds)
     return item
-
-
-def _ms(moment: datetime) -> dict[str, str]:
-    return {"N": str(_milliseconds(moment))}
-
-
-def _milliseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)

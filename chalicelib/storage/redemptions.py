@@ -12,6 +12,7 @@ from chalicelib.core.devices import Device
 from chalicelib.core.errors import Refusal
 from chalicelib.storage import audit, codes, devices, holdings, notifications, registrations
 from chalicelib.storage.connection import Refused, Transaction, batch_get
+from chalicelib.storage.notifications import Change
 
 
 def read(fingerprints: Sequence[str], hw_id: str) -> tuple[Code | None, Device | None]:
@@ -98,7 +99,8 @@ def assign(
         fingerprint: of the code that does it, empty for none.
     """
     devices.assign(write, device, seen)
-    notifications.add_fact(write, _fact(device, fingerprint), now)
+    came = _fact(device, fingerprint, Change.PROVISIONED)
+    notifications.add_fact(write, came, now)
     if device.user:
         holdings.put_phone(write, device)
     if device.gateway:
@@ -152,10 +154,12 @@ def _end(device: Device, entry: audit.Entry, end: Callable[[Transaction, Device]
 
 
 def drop(write: Transaction, device: Device, now: datetime) -> None:
-    """Add to a transaction that a device leaves its user's list."""
+    """Add to a transaction that a device leaves its domain, or its user's list."""
     if device.user:
         holdings.drop_phone(write, device)
-        notifications.add_fact(write, _fact(device), now)
+    # a phone that is only expected has never come
+    change = Change.REMOVED if device.domain and device.registration_id else None
+    notifications.add_fact(write, _fact(device, change=change), now)
 
 
 def leave(write: Transaction, device: Device, now: datetime) -> None:
@@ -165,9 +169,19 @@ def leave(write: Transaction, device: Device, now: datetime) -> None:
         holdings.drop_interface(write, device)
 
 
-def _fact(device: Device, fingerprint: str = "") -> notifications.Fact:
+def _fact(
+    device: Device, fingerprint: str = "", change: Change | None = None
+) -> notifications.Fact:
     return notifications.Fact(
-        device.domain, device.user, fingerprint, device.hw_id, device.rollout_id
+        device.domain,
+        device.user,
+        fingerprint,
+        device.hw_id,
+        device.rollout_id,
+        change=change,
+        category=device.category,
+        product=device.product,
+        version=device.version,
     )
 
 

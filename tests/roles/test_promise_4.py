@@ -23,7 +23,7 @@ from chalicelib.roles.instances import CodeOrder, Instance
 from chalicelib.roles.notifications import BATCH, LEASE_SECONDS, Told
 from chalicelib.sockets import connections as sockets
 from chalicelib.sockets import push
-from chalicelib.storage import connection, connections
+from chalicelib.storage import connection, connections, leases
 from chalicelib.storage import domains as domain_table
 from chalicelib.storage import notifications as table
 from local import demo
@@ -588,7 +588,7 @@ def test_promise_4_a_lease_lost_as_it_is_given_back_is_left_alone(
         if name == "Query":
             clock.advance(LEASE_SECONDS + 1)
             until = clock() + timedelta(seconds=LEASE_SECONDS)
-            assert table.acquire(DOMAIN, "another", clock(), until)
+            assert leases.acquire(DOMAIN, leases.USERS_INSTANCES, "another", clock(), until)
 
     with process(monkeypatch) as watched:
         watched.after = overtake
@@ -617,7 +617,7 @@ def test_promise_4_a_lost_lease_deletes_nothing(wired: wires.Wires, clock: Clock
     def overtaken(told: Told) -> str:
         clock.advance(LEASE_SECONDS + 1)
         until = clock() + timedelta(seconds=LEASE_SECONDS)
-        assert table.acquire(DOMAIN, "another", clock(), until)
+        assert leases.acquire(DOMAIN, leases.USERS_INSTANCES, "another", clock(), until)
         return push.device_provisioned(told)
 
     assert notifications.deliver(DOMAIN, overtaken, clock)
@@ -714,7 +714,9 @@ def test_promise_4_the_schedule_waits_for_a_lease_once(wired: wires.Wires, clock
     wired.instance(demo.INSTANCE_DOMAIN, "platform")
     phones = add_pending(clock, 2)
     for domain in (DOMAIN, demo.INSTANCE_DOMAIN):
-        assert table.acquire(domain, "dead", clock(), clock() + timedelta(seconds=14))
+        assert leases.acquire(
+            domain, leases.USERS_INSTANCES, "dead", clock(), clock() + timedelta(seconds=14)
+        )
     pauses: list[float] = []
 
     def pause(seconds: float) -> None:

@@ -18,12 +18,14 @@ from chalicelib.storage import (
     codes,
     connection,
     devices,
+    leases,
     lists,
     notifications,
     redemptions,
 )
 from chalicelib.storage.connection import Refused
-from chalicelib.storage.notifications import Fact, Lease, Pending
+from chalicelib.storage.leases import USERS_INSTANCES, Lease
+from chalicelib.storage.notifications import Change, Fact, Pending
 from tests import faults, world
 from tests.conftest import NOW
 
@@ -35,6 +37,9 @@ UNTIL = NOW + timedelta(seconds=10)
 MILLISECOND = timedelta(milliseconds=1)
 ENTRY = audit.Entry(world.DOMAIN, NOW, "code redeemed", world.HW_ID, "C1", world.HOME)
 DIGITS = "918273645546"
+A_PHONE = Fact(
+    world.DOMAIN, "user1", hw_id=world.HW_ID, category="Office", product="IP232", version="13r1"
+)
 DEVICE = Device(
     world.HW_ID,
     DeviceState.REGISTERED,
@@ -108,9 +113,15 @@ def of_kind(kind: notifications.Kind, domain: str = world.DOMAIN) -> list[dict[s
 
 
 def facts() -> list[Fact]:
-    """Tell which facts are kept, in their order."""
-    items = of_kind(notifications.Kind.FACT)
+    """Tell which facts are kept, in their order, those that a PBX must hear of last."""
+    kinds = notifications.Kind.FACT, notifications.Kind.HANDOVER
+    items = [item for kind in kinds for item in of_kind(kind)]
     return [notifications.NotificationItem.from_raw_data(item).to(Fact) for item in items]
+
+
+def gone_or_come(change: Change) -> Fact:
+    """Tell what is kept of the phone when it changes hands."""
+    return replace(A_PHONE, change=change)
 
 
 def since(before: list[Fact]) -> list[Fact]:
@@ -123,7 +134,7 @@ def since(before: list[Fact]) -> list[Fact]:
 
 def taken(holder: str = "h1", now: datetime = NOW, until: datetime = UNTIL) -> Lease:
     """Take the domain's lease, which is free."""
-    lease = notifications.acquire(world.DOMAIN, holder, now, until)
+    lease = leases.acquire(world.DOMAIN, USERS_INSTANCES, holder, now, until)
     assert lease is not None
     return lease
 
@@ -242,58 +253,60 @@ def test_everything_but_a_lease_goes_by_itself() -> None:
 def test_one_holds_the_lease() -> None:
     """However many try at the same moment."""
     with ThreadPoolExecutor(16) as pool:
-        leases = list(
+        taken_by = list(
             pool.map(
-                lambda number: notifications.acquire(world.DOMAIN, f"h{number}", NOW, UNTIL),
+                lambda number: leases.acquire(
+                    world.DOMAIN, USERS_INSTANCES, f"h{number}", NOW, UNTIL
+                ),
                 range(16),
             )
         )
-    (lease,) = filter(None, leases)
+    (lease,) = filter(None, taken_by)
     assert (lease.wanted, lease.sequence, lease.until) == (0, 0, UNTIL)
 
 
 def test_each_domain_has_a_lease_of_its_own() -> None:
     """That one is held does not keep another."""
     taken()
-    assert notifications.acquire("other.example", "h2", NOW, UNTIL) is not None
+    assert leases.acquire("other.example", USERS_INSTANCES, "h2", NOW, UNTIL) is not None
 
 
 def test_a_lease_ends_by_itself() -> None:
     """At its end it is still held, after it anybody may take it."""
     taken()
-    assert notifications.acquire(world.DOMAIN, "h2", UNTIL, UNTIL) is None
+    assert leases.acquire(world.DOMAIN, USERS_INSTANCES, "h2", UNTIL, UNTIL) is None
     assert taken("h2", UNTIL + MILLISECOND).holder == "h2"
 
 
 def test_a_lease_that_is_given_back_is_free_at_once() -> None:
     """Giving it back twice is no harm to whoever has it then."""
     first = taken()
-    assert notifications.give_back(first) is None
-    assert notifications.give_back(first) is None
+    assert leases.give_back(first) is None
+    assert leases.give_back(first) is None
     second = taken("h2")
-    assert notifications.give_back(first) is None
-    assert notifications.acquire(world.DOMAIN, "h3", NOW, UNTIL) is None
-    assert notifications.give_back(second) is None
+    assert leases.give_back(first) is None
+    assert leases.acquire(world.DOMAIN, USERS_INSTANCES, "h3", NOW, UNTIL) is None
+    assert leases.give_back(second) is None
 
 
 def test_a_lease_that_was_wanted_meanwhile_is_kept_to_look_once_more() -> None:
     """It is given back when nobody wanted it since."""
     lease = taken()
-    assert notifications.acquire(world.DOMAIN, "h2", NOW, UNTIL) is None
-    notifications.want(world.DOMAIN)
-    notifications.want(world.DOMAIN)
-    again = notifications.give_back(lease)
+    assert leases.acquire(world.DOMAIN, USERS_INSTANCES, "h2", NOW, UNTIL) is None
+    leases.want(world.DOMAIN, USERS_INSTANCES)
+    leases.want(world.DOMAIN, USERS_INSTANCES)
+    again = leases.give_back(lease)
     assert again == replace(lease, wanted=2)
-    assert notifications.give_back(again) is None
+    assert leases.give_back(again) is None
     assert taken("h2").wanted == 2
 
 
 def test_a_lease_may_be_wanted_before_it_is_ever_held() -> None:
     """Whoever takes it then looks after that anyway."""
-    notifications.want(world.DOMAIN)
+    leases.want(world.DOMAIN, USERS_INSTANCES)
     lease = taken()
     assert (lease.wanted, lease.sequence) == (1, 0)
-    assert notifications.give_back(lease) is None
+    assert leases.give_back(lease) is None
 
 
 def test_a_lease_that_was_lost_is_not_given_back() -> None:
@@ -301,9 +314,9 @@ def test_a_lease_that_was_lost_is_not_given_back() -> None:
     lost = taken()
     after = UNTIL + MILLISECOND
     taken("h2", after, after + timedelta(seconds=10))
-    notifications.want(world.DOMAIN)
-    assert notifications.give_back(lost) is None
-    assert notifications.acquire(world.DOMAIN, "h3", after, UNTIL) is None
+    leases.want(world.DOMAIN, USERS_INSTANCES)
+    assert leases.give_back(lost) is None
+    assert leases.acquire(world.DOMAIN, USERS_INSTANCES, "h3", after, UNTIL) is None
 
 
 def test_what_was_told_is_settled_and_numbered() -> None:
@@ -314,10 +327,10 @@ def test_what_was_told_is_settled_and_numbered() -> None:
     settled = notifications.settle(lease, [first], later)
     assert settled == replace(lease, sequence=1, until=later)
     assert listed() == [second]
-    assert notifications.acquire(world.DOMAIN, "h2", later, later) is None
+    assert leases.acquire(world.DOMAIN, USERS_INSTANCES, "h2", later, later) is None
     assert notifications.settle(settled, [second], later) == replace(settled, sequence=2)
     assert listed() == []
-    assert notifications.give_back(settled) is None
+    assert leases.give_back(settled) is None
     assert taken("h2").sequence == 2
 
 
@@ -345,7 +358,7 @@ def test_nothing_is_settled_without_the_lease() -> None:
     held = taken("h2", UNTIL + MILLISECOND, UNTIL + timedelta(seconds=10))
     assert notifications.settle(lost, [first], UNTIL) is None
     assert listed() == [first]
-    assert notifications.give_back(held) is None
+    assert leases.give_back(held) is None
     assert notifications.settle(lost, [first], UNTIL) is None
     assert listed() == [first]
     assert taken("h3").sequence == 0
@@ -359,8 +372,8 @@ def test_a_lease_is_neither_had_nor_lost_when_the_table_does_not_answer(
     lease = taken()
     again = UNTIL + MILLISECOND
     steps = {
-        "acquire": lambda: notifications.acquire(world.DOMAIN, "h2", again, again),
-        "give_back": lambda: notifications.give_back(lease),
+        "acquire": lambda: leases.acquire(world.DOMAIN, USERS_INSTANCES, "h2", again, again),
+        "give_back": lambda: leases.give_back(lease),
     }
     error = faults.client_error("ValidationException", "UpdateItem")
     with faults.failing(monkeypatch, "UpdateItem", error), pytest.raises(ClientError):
@@ -370,7 +383,7 @@ def test_a_lease_is_neither_had_nor_lost_when_the_table_does_not_answer(
         pytest.raises(StoreUnavailableError),
     ):
         steps[step]()
-    assert notifications.acquire(world.DOMAIN, "h3", UNTIL, UNTIL) is None
+    assert leases.acquire(world.DOMAIN, USERS_INSTANCES, "h3", UNTIL, UNTIL) is None
 
 
 def test_a_redemption_tells_its_owner_and_whoever_asked(issued: issuing.IssuedCode) -> None:
@@ -380,9 +393,8 @@ def test_a_redemption_tells_its_owner_and_whoever_asked(issued: issuing.IssuedCo
     redemptions.write(known, issued.digits, DEVICE, None, ENTRY)
     (told,) = listed()
     assert (told.digits(), told.asking_connection, told.asking_src) == (issued.digits, "c1", "s1")
-    assert since(before) == [
-        Fact(world.DOMAIN, "user1", issued.code.fingerprint, world.HW_ID),
-    ]
+    came = gone_or_come(Change.PROVISIONED)
+    assert since(before) == [replace(came, fingerprint=issued.code.fingerprint)]
     next_code = world.issue("user2")
     before = facts()
     taker = replace(DEVICE, user="user2", registration_id="R2")
@@ -468,12 +480,23 @@ def test_a_refused_code_of_a_foreign_installation_concerns_nobody_here(
 
 @pytest.mark.parametrize("user", ["user1", ""])
 def test_a_released_phone_is_a_fact_for_whoever_had_it(user: str) -> None:
-    """With the phone and no code; one of nobody is none."""
+    """With the phone and no code; one of nobody is one for the domain alone."""
     device = replace(DEVICE, user=user)
     redemptions.admit(device, None, ENTRY)
     before = facts()
     redemptions.release(device, ENTRY)
-    assert since(before) == ([Fact(world.DOMAIN, user, hw_id=world.HW_ID)] if user else [])
+    assert since(before) == [replace(gone_or_come(Change.REMOVED), owner=user)]
+    kind = notifications.Kind.HANDOVER if user else notifications.Kind.FACT
+    assert [len(of_kind(kind)), len(facts())] == [2, 2]
+
+
+def test_a_phone_that_never_came_does_not_leave() -> None:
+    """One that is expected in the place of another is on a list, and nowhere else."""
+    expected = replace(DEVICE, registration_id="", registered_at=None)
+    redemptions.admit(expected, None, ENTRY)
+    before = facts()
+    redemptions.release(expected, ENTRY)
+    assert since(before) == [A_PHONE]
 
 
 def test_a_row_carries_the_id_of_the_request_that_wrote_it(
@@ -492,6 +515,6 @@ def test_a_row_carries_the_id_of_the_request_that_wrote_it(
     (fact,) = [
         notifications.NotificationItem.from_raw_data(one).fact()
         for one in client.scan(TableName=table)["Items"]
-        if one["kind"]["S"] == "fact" and "hw_id" in one
+        if one["kind"]["S"] == "handover"
     ]
     assert (fact.owner, fact.causes) == ("user1", ("an id",))

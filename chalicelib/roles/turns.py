@@ -1,0 +1,51 @@
+"""Turns: one at a time does a domain's work of a kind, and whoever comes meanwhile is not lost.
+
+It must not know what the work is.
+"""
+
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from chalicelib.storage import leases
+from chalicelib.storage.leases import Lease
+
+Clock = Callable[[], datetime]
+Work = Callable[[Lease], Lease | None]
+"""Does the work under a lease; returns the lease as it is then, None if it was lost."""
+
+
+def take(domain: str, name: str, seconds: int, clock: Clock, work: Work) -> bool:
+    """Do a domain's work, unless another is at it, who then looks once more.
+
+    Args:
+        name: of the lease.
+        seconds: how long a worker that dies holds the domain up.
+
+    Returns:
+        False if another is at it and could not be waited for; what is left then stays for the
+        schedule.
+
+    Raises:
+        StoreUnavailableError: throttled or unreachable.
+    """
+    lease = _acquire(domain, name, seconds, clock)
+    if lease is None:
+        # whoever holds it looks once more before giving it back; unless it has just done so
+        leases.want(domain, name)
+        lease = _acquire(domain, name, seconds, clock)
+    if lease is None:
+        return False
+    again: Lease | None = lease
+    while again is not None:
+        held = work(again)
+        if held is None:
+            return True
+        again = leases.give_back(held)
+    return True
+
+
+def _acquire(domain: str, name: str, seconds: int, clock: Clock) -> Lease | None:
+    now = clock()
+    until = now + timedelta(seconds=seconds)
+    return leases.acquire(domain, name, secrets.token_hex(8), now, until)
