@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chalicelib.core.errors import Fault, InvalidRequestError
+from chalicelib.core.user_objects import Flag
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from chalicelib.roles.domains import TokenSheet
     from chalicelib.roles.handouts import Handout
     from chalicelib.roles.issuing import IssuedCode
+    from chalicelib.roles.pbxes import Check, Overview
     from chalicelib.roles.people import Report
     from chalicelib.roles.rollouts import Added, Changed, Progress
     from chalicelib.roles.rollouts import Entry as RolloutEntry
@@ -235,6 +237,7 @@ def device(known: "Device", now: "datetime") -> dict[str, Any]:
         "registered_at": known.registered_at,
         "last_seen_at": known.last_seen_at,
         "stuck_since": known.stuck_since(now),
+        "pbx": {"state": known.pbx, "reason": known.pbx_reason or None} if known.pbx else None,
     }
 
 
@@ -260,6 +263,47 @@ def domain(known: "Domain") -> dict[str, Any]:
         "may_add_phones": known.may_add_phones,
         "granted_domains": list(known.granted_domains),
         "has_websocket_password": bool(known.sealed_websocket_password),
+        "has_pbx": bool(known.pbx_url),
+    }
+
+
+def pbx(seen: "Overview") -> dict[str, Any]:
+    """Write a domain's PBX and how we stand with it; its password is only said to be there."""
+    known, standing = seen.domain, seen.standing
+    return {
+        "address": known.pbx_url,
+        "app_object": known.pbx_app,
+        "has_password": bool(known.sealed_pbx_password),
+        "find_by": known.pbx_find_by,
+        **{flag.name.lower(): flag.name.lower() in known.pbx_flags for flag in Flag},
+        "trouble": {
+            "reason": standing.reason,
+            "since": standing.since,
+            "attempts": standing.attempts,
+            "retry_at": standing.retry_at,
+        }
+        if standing
+        else None,
+        "waiting_count": seen.waiting_count,
+        "waiting": [
+            {
+                "hw_id": one.hw_id,
+                "user": one.owner,
+                "attempts": one.attempts,
+                "reason": one.reason or None,
+            }
+            for one in seen.waiting
+        ],
+    }
+
+
+def pbx_check(found: "Check") -> dict[str, Any]:
+    """Write what a test of the connection to a PBX found."""
+    return {
+        "is_good": found.trouble is None,
+        "trouble": found.trouble,
+        "steps": [{"step": step, "is_good": went} for step, went in found.steps.items()],
+        "knows_you": found.is_known,
     }
 
 

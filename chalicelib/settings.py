@@ -46,6 +46,7 @@ def _default_limits() -> Mapping[LimitName, Limit]:
         LimitName.LOGINS: Limit(LimitName.LOGINS, burst=10, interval_ms=60_000),
         LimitName.DOMAIN_LOGINS: Limit(LimitName.DOMAIN_LOGINS, burst=100, interval_ms=6_000),
         LimitName.MESSAGES: Limit(LimitName.MESSAGES, burst=1_000, interval_ms=20),
+        LimitName.PBX_CHECKS: Limit(LimitName.PBX_CHECKS, burst=10, interval_ms=60_000),
     }
 
 
@@ -75,6 +76,7 @@ class Settings:
         metrics_namespace: what they are under; another for each stage, or their alarms mix.
         guess_sources: how many addresses the risk of guessing is told for.
         is_sandbox: whether pages offer a phone to try the service with.
+        pbx_plain: whether a PBX may be spoken to without TLS.
         gateway_host, gateway_port: where the gateway, which keeps phones' websockets, listens.
         gateway_proxies: networks of what stands before the gateway, `10.0.0.0/16`; what one of
             them says of a caller's address is believed, none: nobody's word is.
@@ -108,6 +110,7 @@ class Settings:
     metrics_namespace: str = "Dialtone"
     guess_sources: int = 10
     is_sandbox: bool = False
+    pbx_plain: bool = False
     gateway_host: str = "127.0.0.1"
     gateway_port: int = 8080
     gateway_proxies: tuple[str, ...] = ()
@@ -166,6 +169,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         emit_metrics=environment.get("EMIT_METRICS", "true") == "true",
         guess_sources=int(environment.get("GUESS_SOURCES", plain.guess_sources)),
         is_sandbox=environment.get("SANDBOX", "false") == "true",
+        pbx_plain=environment.get("PBX_PLAIN", "false") == "true",
         edge_hashes=tuple(environment.get("EDGE_HASHES", "").split()),
         is_edge_only=environment.get("EDGE_ONLY", "true") == "true",
         audit_days=int(environment.get("AUDIT_DAYS", plain.audit_days)),

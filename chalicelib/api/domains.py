@@ -10,10 +10,13 @@ from chalicelib.core.errors import Fault, InvalidRequestError
 from chalicelib.loading import on_use
 
 if TYPE_CHECKING:
-    from chalicelib.roles import domains
+    from chalicelib import pbx
+    from chalicelib.roles import domains, pbxes
 else:
     # what only people's requests need must not make a phone's cold start wait
     domains = on_use("chalicelib.roles.domains")
+    pbx = on_use("chalicelib.pbx")
+    pbxes = on_use("chalicelib.roles.pbxes")
 
 views = Views(__name__)
 
@@ -111,6 +114,41 @@ def set_token(call: Call, domain: str) -> Response:
 def delete_token(call: Call, domain: str) -> Response:
     """Turn automatic provisioning off."""
     domains.delete_token(call.asking, domain)
+    return nothing()
+
+
+@views.route("/domains/{domain}/pbx", methods=["GET"])
+def show_pbx(call: Call, domain: str) -> Response:
+    """Show a domain's PBX and which phones it must still hear of."""
+    return document(documents.pbx(pbxes.show(call.asking, domain)))
+
+
+@views.route("/domains/{domain}/pbx", methods=["PUT"])
+def put_pbx(call: Call, domain: str) -> Response:
+    """Give a domain a PBX, or change how it is spoken to."""
+    from chalicelib.api import schemas
+
+    asking, wanted = call.asking, call.body(schemas.PbxSettings).given()
+    return document(documents.pbx(pbxes.put(asking, domain, wanted)))
+
+
+@views.route("/domains/{domain}/pbx", methods=["DELETE"])
+def delete_pbx(call: Call, domain: str) -> Response:
+    """Take a domain's PBX away."""
+    pbxes.delete(call.asking, domain)
+    return nothing()
+
+
+@views.post("/domains/{domain}/pbx/check")
+def check_pbx(call: Call, domain: str) -> Response:
+    """Test the connection to a domain's PBX."""
+    return document(documents.pbx_check(pbxes.check(call.asking, domain, pbx.connect)))
+
+
+@views.post("/domains/{domain}/pbx/redrive")
+def redrive_pbx(call: Call, domain: str) -> Response:
+    """Let a domain's PBX hear of all its phones once more."""
+    pbxes.redrive(call.asking, domain)
     return nothing()
 
 

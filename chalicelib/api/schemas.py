@@ -26,6 +26,7 @@ from chalicelib.core.codes import Entry, Lifetime, read_entry
 from chalicelib.core.devices import DeviceType, Facts, parse_hw_id
 from chalicelib.core.errors import Fault, InvalidRequestError
 from chalicelib.core.rollouts import MAX_USERS
+from chalicelib.core.user_objects import FindBy, Flag
 from chalicelib.roles.devices import Outcome
 
 NAME = r"^[^#\x00-\x1f\x7f]+$"
@@ -170,6 +171,31 @@ class NewDomain(DomainSettings):
     """`POST /domains`."""
 
     domain: DomainName
+
+
+class PbxSettings(_Body):
+    """`PUT /domains/{domain}/pbx`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    address: Annotated[str, StringConstraints(max_length=1_000)]
+    app_object: Name
+    password: Annotated[str, StringConstraints(max_length=100)] = Field("", repr=False)
+    find_by: FindBy = Field(default=FindBy.SIP, strict=False)
+    reverse_proxy: bool = False
+    tls_only: bool = False
+    no_mobility: bool = False
+
+    def given(self) -> dict[str, Any]:
+        """Tell what was sent, each flag that is set by its name."""
+        flags = [flag.name.lower() for flag in Flag if getattr(self, flag.name.lower())]
+        sent = {
+            "address": self.address,
+            "app_object": self.app_object,
+            "find_by": self.find_by,
+            "flags": flags,
+        }
+        return sent | ({"password": self.password} if self.password else {})
 
 
 class CategorySettings(_Body):

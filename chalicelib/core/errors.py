@@ -13,6 +13,8 @@
     │   └── InProgressError        the same write is being done at this moment: come back
     ├── DeviceElsewhereError       the device belongs to another domain or user
     ├── LimitReachedError          too many attempts: come back later
+    ├── PbxUnavailableError        a domain's PBX cannot be spoken to: says why
+    ├── PbxRefusedError            a domain's PBX does not take one phone: says why
     └── StoreUnavailableError      the database or the vault is throttled or unreachable
         ├── CentralUnavailableError  the foreign central service does not answer as agreed
         └── NotDeliveredError      a message could not be handed to a connection: try again
@@ -155,6 +157,32 @@ class LimitReachedError(DialtoneError):
         super().__init__(f"limit {limit} reached")
         self.limit = limit
         self.retry_after_seconds = retry_after_seconds
+
+
+class PbxUnavailableError(DialtoneError):
+    """A domain's PBX cannot be spoken to, so nothing of the domain goes on there.
+
+    Args:
+        trouble: why, a member of core/user_objects.py `Trouble`.
+    """
+
+    def __init__(self, trouble: str) -> None:
+        """Keep why."""
+        super().__init__(f"PBX unavailable: {trouble}")
+        self.trouble = trouble
+
+
+class PbxRefusedError(DialtoneError):
+    """A domain's PBX does not take one user's phones; others go on.
+
+    Args:
+        reason: why, in words for an administrator.
+    """
+
+    def __init__(self, reason: str) -> None:
+        """Keep why."""
+        super().__init__("the PBX does not take it")
+        self.reason = reason
 
 
 class StoreUnavailableError(DialtoneError):

@@ -26,6 +26,7 @@ class LimitName(StrEnum):
     LOGINS = "logins"
     DOMAIN_LOGINS = "domain_logins"
     MESSAGES = "messages"
+    PBX_CHECKS = "pbx_checks"
 
 
 @dataclass(frozen=True)

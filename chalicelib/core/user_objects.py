@@ -4,7 +4,7 @@ A user object has a list of devices, which is read and written as a whole. It mu
 PBX is spoken to, nor who waits for it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -50,6 +50,31 @@ class Trouble(StrEnum):
     NO_ANSWER = "no answer"
     UNREADABLE = "unreadable answer"
     CONNECTION_LOST = "connection lost"
+
+
+class Step(StrEnum):
+    """What must go well, one after the other, before a PBX can be told anything."""
+
+    NAME = "name"
+    CONNECTION = "connection"
+    CERTIFICATE = "certificate"
+    WEBSOCKET = "websocket"
+    PASSWORD = "password"  # noqa: S105 - a step
+    ADMIN_API = "PbxAdminApi"
+    USERS_API = "PbxTableUsers"
+
+
+_STEP_OF = {
+    Trouble.UNKNOWN_NAME: Step.NAME,
+    Trouble.NO_CONNECTION: Step.CONNECTION,
+    Trouble.CERTIFICATE: Step.CERTIFICATE,
+    Trouble.NO_WEBSOCKET: Step.WEBSOCKET,
+    Trouble.PASSWORD: Step.PASSWORD,
+    Trouble.NO_RIGHTS: Step.ADMIN_API,
+    Trouble.NO_ANSWER: Step.ADMIN_API,
+    Trouble.UNREADABLE: Step.ADMIN_API,
+    Trouble.CONNECTION_LOST: Step.ADMIN_API,
+}
 
 
 class Hindrance(StrEnum):
@@ -109,21 +134,48 @@ def merged(
     return [*kept, *(_entry(device, flags) for device in new)]
 
 
-def is_so(devices: Sequence[Entry], come: Iterable[Device], gone: Iterable[str]) -> bool:
-    """Tell whether a user has every phone that came and none that went."""
-    there = {_hw_id(entry) for entry in devices}
-    return all(device.hw_id in there for device in come) and there.isdisjoint(gone)
+def with_others(
+    written: Sequence[Entry], seen: Sequence[Entry], before: Sequence[Entry]
+) -> list[Entry]:
+    """Tell what should have been written, had we seen what somebody else wrote just before.
 
-
-def has(devices: Sequence[Entry], hw_id: str) -> bool:
-    """Tell whether a user has a phone there, however its hardware id is spelt."""
-    return any(_hw_id(entry) == hw_id for entry in devices)
+    Args:
+        written: what we wrote over it.
+        seen: what we thought was there.
+        before: what was there.
+    """
+    removed = [entry for entry in seen if entry not in before]
+    added = [entry for entry in before if entry not in seen]
+    return [*(entry for entry in written if entry not in removed), *added]
 
 
 def pause_seconds(attempts: int) -> int:
     """Tell how long to wait after so many attempts (1, 2, …): 5, 10, 20, … at most 600 seconds."""
     doublings = min(attempts - 1, _MAX_DOUBLINGS)
     return min(_FIRST_PAUSE_SECONDS << doublings, MAX_PAUSE_SECONDS)
+
+
+def steps_until(trouble: Trouble, url: str) -> dict[Step, bool | None]:
+    """Tell which steps went well before there was trouble: later ones were not reached."""
+    failed = list(Step).index(_STEP_OF[trouble])
+    went = {step: at < failed if at <= failed else None for at, step in enumerate(Step)}
+    return _as_possible(went, url)
+
+
+def steps_of(url: str, apis: Collection[str] | None) -> dict[Step, bool | None]:
+    """Tell which steps went well when there was no trouble.
+
+    Args:
+        apis: what the PBX says that it grants, None if it has said nothing.
+    """
+    went: dict[Step, bool | None] = dict.fromkeys(Step, True)
+    went[Step.USERS_API] = None if apis is None else Step.USERS_API in apis
+    return _as_possible(went, url)
+
+
+def _as_possible(went: dict[Step, bool | None], url: str) -> dict[Step, bool | None]:
+    # without TLS there is no certificate
+    return went if url.startswith("wss:") else went | {Step.CERTIFICATE: None}
 
 
 def refused(told: str) -> str:

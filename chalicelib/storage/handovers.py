@@ -17,7 +17,7 @@ MAX_COUNTED = 1_000
 """Where counting stops."""
 
 _STANDING = "pbx"
-_KEEP_REDRIVE_SECONDS = 3_600
+_KEEP_SIGNAL_SECONDS = 3_600
 
 
 @dataclass(frozen=True)
@@ -177,10 +177,29 @@ def add_redrive(write: Transaction, domain: str, now: datetime, after: str = "")
     Args:
         after: where it goes on in the list of the domain's devices, empty for its beginning.
     """
-    item = NotificationItem(domain, f"{Kind.REDRIVE}#{new_id(now)}", kind=Kind.REDRIVE)
+    item = _signal(Kind.REDRIVE, domain, now)
     item.after = after or None
-    item.purge_at = now + timedelta(seconds=_KEEP_REDRIVE_SECONDS)
     write.put("redrive", item)
+
+
+def add_wake(write: Transaction, domain: str, now: datetime) -> None:
+    """Add to a transaction that what is to be handed over is looked at once more."""
+    write.put("wake", _signal(Kind.PBX_WAKE, domain, now))
+
+
+def wake(domain: str, now: datetime) -> None:
+    """Let what is to be handed over be looked at once more.
+
+    Raises:
+        StoreUnavailableError: throttled or unreachable.
+    """
+    _signal(Kind.PBX_WAKE, domain, now).save()
+
+
+def _signal(kind: Kind, domain: str, now: datetime) -> NotificationItem:
+    item = NotificationItem(domain, f"{kind}#{new_id(now)}", kind=kind)
+    item.purge_at = now + timedelta(seconds=_KEEP_SIGNAL_SECONDS)
+    return item
 
 
 def _listed(domain: str, span: lists.Span) -> list[Handover]:

@@ -53,6 +53,7 @@ class Kind(StrEnum):
     FACT = "fact"
     HANDOVER = "handover"
     RETRY = "retry"
+    PBX_WAKE = "pbx-wake"
     REDRIVE = "redrive"
     STANDING = "standing"
     ABROAD = "abroad"

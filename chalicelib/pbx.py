@@ -1,0 +1,245 @@
+"""A domain's PBX, spoken to as one of its app objects: AppWebsocket, and PbxAdminApi on it.
+
+What has been seen to work with real ones and what is only inferred stands in docs/pbx.md. It must
+not decide what a user shall have there, nor let a password or a digest into a text.
+"""
+
+import json
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.sync.client import ClientConnection
+from websockets.sync.client import connect as connect_websocket
+
+from chalicelib.core import user_objects
+from chalicelib.core.app_login import Login, digest
+from chalicelib.core.errors import PbxRefusedError, PbxUnavailableError
+from chalicelib.core.user_objects import Access, Entry, FindBy, Step, Trouble, UserObject
+
+CONNECT_SECONDS = 5
+ANSWER_SECONDS = 5
+_MAX_MESSAGE_BYTES = 1 << 20
+_CLOSE_SECONDS = 1
+_INFO = "{}"
+_FOUND_BY = {FindBy.SIP: "h323", FindBy.NAME: "cn"}
+
+
+class Pbx(Protocol):
+    """What is asked of a PBX: the port that roles/handovers.py speaks to.
+
+    Args:
+        apis: what the PBX says that it grants, None if it has said nothing.
+    """
+
+    apis: frozenset[str] | None
+
+    def find(self, by: FindBy, name: str) -> UserObject | None:
+        """Find a user; None if there is none of this name."""
+
+    def put_devices(
+        self, by: FindBy, name: str, guid: str, devices: Sequence[Entry]
+    ) -> tuple[UserObject | None, UserObject | None]:
+        """Write a user's devices; returns the user as it was just before, and as it is then."""
+
+
+@contextmanager
+def connect(access: Access) -> Iterator["Connection"]:
+    """Log in to a PBX.
+
+    Raises:
+        PbxUnavailableError: it cannot be spoken to; says why.
+
+    Source: docs/pbx.md.
+    """
+    with _opened(access.url) as opened:
+        made = Connection(opened)
+        made.log_in(access)
+        yield made
+
+
+class Connection:
+    """An open websocket to a PBX; not for several threads.
+
+    Args:
+        apis: what the PBX says that it grants, None if it has said nothing.
+    """
+
+    def __init__(self, opened: ClientConnection) -> None:
+        self.apis: frozenset[str] | None = None
+        self._socket = opened
+        self._numbers = count()
+        self._answers: dict[str, Mapping[str, Any]] = {}
+
+    def log_in(self, access: Access) -> None:
+        """Prove the app object's password.
+
+        Raises:
+            PbxUnavailableError: it is refused, or not answered as agreed.
+        """
+        challenge = self._challenge()
+        login = Login(access.app, info=_INFO)
+        told = {name: getattr(login, name) for name in ("app", "domain", "sip", "guid", "dn")}
+        proof = digest(login, challenge, access.password)
+        try:
+            answer = self.ask({"mt": "AppLogin", **told, "digest": proof, "info": {}})
+        except PbxUnavailableError as error:
+            if error.trouble is Trouble.CONNECTION_LOST:
+                # some hang up on a wrong password without a word
+                raise PbxUnavailableError(Trouble.PASSWORD) from None
+            raise
+        if answer.get("ok") is not True:
+            raise PbxUnavailableError(Trouble.PASSWORD)
+
+    def _challenge(self) -> str:
+        try:
+            challenge = self.ask({"mt": "AppChallenge"}).get("challenge")
+        except PbxUnavailableError:
+            raise PbxUnavailableError(Trouble.NO_WEBSOCKET) from None
+        if not isinstance(challenge, str):
+            raise PbxUnavailableError(Trouble.NO_WEBSOCKET)
+        return challenge
+
+    def find(self, by: FindBy, name: str) -> UserObject | None:
+        """Find a user, with the devices of its own object and not those of its template.
+
+        Raises:
+            PbxUnavailableError: no answer, or not as agreed.
+        """
+        return _user(self.ask(_get(by, name)))
+
+    def put_devices(
+        self, by: FindBy, name: str, guid: str, devices: Sequence[Entry]
+    ) -> tuple[UserObject | None, UserObject | None]:
+        """Write a user's devices.
+
+        All three requests are sent at once, so that nobody else's change slips between what is
+        read and what is written unnoticed: whoever calls sees it in what was there before.
+
+        Returns:
+            The user just before, and after.
+
+        Raises:
+            PbxRefusedError: the PBX does not take it; says what it said.
+            PbxUnavailableError: no answer, or not as agreed.
+        """
+        written = {
+            "api": Step.ADMIN_API,
+            "mt": "UpdateObject",
+            "guid": guid,
+            "devices": list(devices),
+        }
+        sent = [self._send(one) for one in (_get(by, name), written, _get(by, name))]
+        before, result, after = (self._answer_to(src) for src in sent)
+        if result.get("error") or result.get("errorText"):
+            said = result.get("errorText") or result.get("error")
+            raise PbxRefusedError(user_objects.refused(str(said)))
+        return _user(before), _user(after)
+
+    def ask(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Send a request → its answer.
+
+        Raises:
+            PbxUnavailableError: no answer, or not as agreed.
+        """
+        return self._answer_to(self._send(message))
+
+    def _send(self, message: Mapping[str, Any]) -> str:
+        src = f"dialtone{next(self._numbers)}"
+        text = json.dumps({**message, "src": src}, ensure_ascii=False, separators=(",", ":"))
+        try:
+            self._socket.send(text)
+        except ConnectionClosed:
+            raise PbxUnavailableError(Trouble.CONNECTION_LOST) from None
+        return src
+
+    def _answer_to(self, src: str) -> Mapping[str, Any]:
+        """Wait for the answer to a request; what belongs to another one is kept for it."""
+        end = time.monotonic() + ANSWER_SECONDS
+        while src not in self._answers:
+            told = self._received(end)
+            if told.get("mt") == "PbxInfo":
+                self.apis = _apis(told)
+            elif isinstance(told.get("src"), str):
+                self._answers[told["src"]] = told
+        return self._answers.pop(src)
+
+    def _received(self, end: float) -> Mapping[str, Any]:
+        try:
+            told = json.loads(self._socket.recv(max(0.0, end - time.monotonic())))
+        except TimeoutError:
+            is_refused = self.apis is not None and Step.ADMIN_API not in self.apis
+            trouble = Trouble.NO_RIGHTS if is_refused else Trouble.NO_ANSWER
+            raise PbxUnavailableError(trouble) from None
+        except ConnectionClosed:
+            raise PbxUnavailableError(Trouble.CONNECTION_LOST) from None
+        except (ValueError, RecursionError):
+            raise PbxUnavailableError(Trouble.UNREADABLE) from None
+        if not isinstance(told, dict):
+            raise PbxUnavailableError(Trouble.UNREADABLE)
+        return told
+
+
+@contextmanager
+def _opened(url: str) -> Iterator[ClientConnection]:
+    """Open a websocket, step by step, so that each failure has a name; it follows no redirect."""
+    parts = urlsplit(url)
+    is_secure = parts.scheme == "wss"
+    whole = url if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}{user_objects.PATH}"
+    raw = _connected(str(parts.hostname), parts.port or (443 if is_secure else 80))
+    with raw:
+        try:
+            opened = connect_websocket(
+                whole,
+                sock=raw,
+                ssl=ssl.create_default_context() if is_secure else None,
+                open_timeout=CONNECT_SECONDS,
+                close_timeout=_CLOSE_SECONDS,
+                ping_interval=None,
+                proxy=None,
+                max_size=_MAX_MESSAGE_BYTES,
+                legacy=True,
+            )
+        except ssl.SSLError:
+            raise PbxUnavailableError(Trouble.CERTIFICATE) from None
+        except (WebSocketException, ValueError, EOFError, OSError):
+            raise PbxUnavailableError(Trouble.NO_WEBSOCKET) from None
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+def _connected(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_connection((host, port), CONNECT_SECONDS)
+    except (socket.gaierror, UnicodeError):
+        raise PbxUnavailableError(Trouble.UNKNOWN_NAME) from None
+    except OSError:
+        raise PbxUnavailableError(Trouble.NO_CONNECTION) from None
+
+
+def _get(by: FindBy, name: str) -> Mapping[str, Any]:
+    return {"api": Step.ADMIN_API, "mt": "GetObject", _FOUND_BY[by]: name, "template": "without"}
+
+
+def _user(told: Mapping[str, Any]) -> UserObject | None:
+    guid, devices = told.get("guid"), told.get("devices") or []
+    if guid is None:
+        return None
+    is_list = isinstance(devices, list) and all(isinstance(entry, dict) for entry in devices)
+    if not isinstance(guid, str) or not is_list:
+        raise PbxUnavailableError(Trouble.UNREADABLE)
+    return UserObject(guid, devices)
+
+
+def _apis(told: Mapping[str, Any]) -> frozenset[str]:
+    """Tell the names of the apis that a PbxInfo lists, as texts or as objects with a name."""
+    listed = told.get("apis")
+    return frozenset(map(str, listed)) if isinstance(listed, list) else frozenset()

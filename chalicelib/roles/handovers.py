@@ -1,0 +1,313 @@
+"""Handovers: makes users' phones devices of their user objects at the domain's PBX.
+
+What is wanted is read when it is told: a phone that is its user's by then must be there, any other
+must not. So a repeat changes nothing, and what happened meanwhile needs no order of its own
+(docs/decisions/0025). It must not know how a PBX is spoken to.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from chalicelib import observability
+from chalicelib.core import user_objects
+from chalicelib.core.devices import Device, PbxState
+from chalicelib.core.errors import PbxRefusedError, PbxUnavailableError, StoreUnavailableError
+from chalicelib.core.user_objects import Access, Entry, FindBy, Flag, Hindrance
+from chalicelib.roles import turns
+from chalicelib.roles.turns import Clock
+from chalicelib.storage import devices, domains, handovers, leases, notifications, users, vault
+from chalicelib.storage.connection import Transaction, at_once
+from chalicelib.storage.domains import Domain
+from chalicelib.storage.handovers import Handover, Standing
+from chalicelib.storage.leases import Lease
+
+if TYPE_CHECKING:
+    from chalicelib.pbx import Pbx
+
+Connect = Callable[[Access], AbstractContextManager["Pbx"]]
+
+LEASE_SECONDS = 15
+"""A worker that dies holds a domain up for so long: less than the schedule's minute."""
+
+PATIENCE_SECONDS = LEASE_SECONDS + 1
+"""Clocks differ: a lease that ends for its holder must have ended for whoever waits, too."""
+
+BUDGET_SECONDS = 25
+REMIND_SECONDS = 20
+BATCH = 100
+REDRIVE_BATCH = 90
+"""With the row that goes on, it is one transaction."""
+
+_MAX_ROUNDS = 5
+_JITTER = 0.25
+
+
+def deliver(domain: str, connect: Connect, clock: Clock, newcomers: Sequence[str] = ()) -> bool:
+    """Tell a domain's PBX what it must hear, as far as that can be done now.
+
+    Args:
+        newcomers: hw_ids of phones that have just come or left; where the PBX cannot be spoken to
+            they show why they wait.
+
+    Returns:
+        False if another is at it, who looks once more, or has died.
+
+    Raises:
+        StoreUnavailableError: throttled or unreachable; what was not done is done later.
+    """
+    known = domains.find(domain)
+    if known is None or not known.pbx_url:
+        return True
+    ends = clock() + timedelta(seconds=BUDGET_SECONDS)
+
+    def work(lease: Lease) -> Lease | None:
+        return _Worker(known, lease, clock, ends).run(connect, newcomers)
+
+    return turns.take(domain, leases.PBX, LEASE_SECONDS, clock, work)
+
+
+def try_to_deliver(
+    domain: str, connect: Connect, clock: Clock, newcomers: Sequence[str] = ()
+) -> bool:
+    """Deliver; trouble is logged, for the schedule comes back to it.
+
+    Returns:
+        False if another is at it.
+    """
+    try:
+        return deliver(domain, connect, clock, newcomers)
+    except StoreUnavailableError as error:
+        observability.logger().warning("handover put off", extra={"why": error.what})
+        return True
+
+
+def remind(connect: Connect, clock: Clock, pause: Callable[[float], None]) -> None:
+    """Tell every PBX what it could not be told before: once a minute.
+
+    Args:
+        pause: waits for as many seconds, for a worker that may have died.
+    """
+    ends = clock() + timedelta(seconds=REMIND_SECONDS)
+    wanted = domains.list_with_pbx()
+    # if there is not time enough for all, the next minute begins with others
+    random.shuffle(wanted)
+    held: list[str] = []
+    for domain in wanted:
+        if clock() >= ends:
+            break
+        if handovers.list_due(domain, 1, clock()) and not try_to_deliver(domain, connect, clock):
+            held.append(domain)
+    if held:
+        pause(PATIENCE_SECONDS)
+        for domain in held:
+            try_to_deliver(domain, connect, clock)
+
+
+def redrive(domain: str, after: str, clock: Clock) -> None:
+    """Let all of a domain's phones be handed over, those at once that the PBX did not take.
+
+    Args:
+        after: where it goes on in the list of the domain's devices, empty for its beginning.
+
+    Raises:
+        StoreUnavailableError: throttled or unreachable; begun anew it does no harm.
+    """
+    if not after:
+        handovers.clear_standing(domain)
+        while handovers.hurry(domain, BATCH, clock()):
+            continue
+    page = devices.list_all(domain, "", None, REDRIVE_BATCH, after or None)
+    transaction = Transaction()
+    for device in page.items:
+        if device.user and device.registration_id:
+            row = Handover(domain, "", device.user, device.hw_id)
+            handovers.put_new(transaction, row, clock())
+    if page.next_after is None:
+        handovers.add_wake(transaction, domain, clock())
+    else:
+        handovers.add_redrive(transaction, domain, clock(), page.next_after)
+    transaction.commit()
+
+
+def access_of(domain: Domain) -> Access:
+    """Tell how a domain's PBX is spoken to, the password in clear."""
+    password = ""
+    if domain.sealed_pbx_password:
+        password = vault.unseal(domain.sealed_pbx_password, purpose_of(domain.domain))
+    return Access(domain.pbx_url, domain.pbx_app, password)
+
+
+def purpose_of(domain: str) -> str:
+    """Tell for what the password at a domain's PBX is sealed."""
+    return f"PBX password {domain}"
+
+
+class _OvertakenError(Exception):
+    """The lease was lost to another, who does the rest."""
+
+
+class _Worker:
+    """Works through what a domain's PBX must hear, as long as its lease and its budget last."""
+
+    def __init__(self, domain: Domain, lease: Lease, clock: Clock, ends: datetime) -> None:
+        self._domain = domain
+        self._lease = lease
+        self._clock = clock
+        self._ends = ends
+
+    def run(self, connect: Connect, newcomers: Sequence[str]) -> Lease | None:
+        """Tell all that is due; returns the lease, None if it was lost."""
+        standing = handovers.find_standing(self._domain.domain)
+        if standing is not None and self._clock() < standing.retry_at:
+            self._mark(devices.find_all(newcomers), PbxState.PENDING, standing.reason)
+            return self._lease
+        due = self._due()
+        if not due:
+            return self._lease
+        try:
+            with connect(access_of(self._domain)) as pbx:
+                while due and self._tell(pbx, due):
+                    due = self._due()
+            if standing is not None:
+                handovers.clear_standing(self._domain.domain)
+        except PbxUnavailableError as error:
+            self._keep_trouble(error.trouble, standing)
+            waiting = [*newcomers, *(one.hw_id for one in due)]
+            self._mark(devices.find_all(waiting), PbxState.PENDING, error.trouble)
+        except _OvertakenError:
+            observability.count("PbxOvertaken")
+            return None
+        return self._lease
+
+    def _due(self) -> list[Handover]:
+        return handovers.list_due(self._domain.domain, BATCH, self._clock())
+
+    def _tell(self, pbx: "Pbx", due: Sequence[Handover]) -> bool:
+        """Tell of each user once; returns whether there is time for more."""
+        groups: dict[str, list[Handover]] = {}
+        for one in due:
+            groups.setdefault(one.owner, []).append(one)
+        known = {device.hw_id: device for device in devices.find_all(one.hw_id for one in due)}
+        # who has lost a phone comes first, so that whoever has it now is not told of two
+        order = sorted(groups, key=lambda owner: not self._has_lost(groups[owner], known))
+        for owner in order:
+            if self._clock() >= self._ends:
+                # the next one goes on, with a budget of its own
+                handovers.wake(self._domain.domain, self._clock())
+                return False
+            self._tell_user(pbx, owner, groups[owner])
+        return True
+
+    def _has_lost(self, group: Sequence[Handover], known: dict[str, Device]) -> bool:
+        return any(not self._is_theirs(one.owner, known.get(one.hw_id)) for one in group)
+
+    def _is_theirs(self, owner: str, device: Device | None) -> bool:
+        return (
+            device is not None
+            and (device.domain, device.user) == (self._domain.domain, owner)
+            and bool(device.registration_id)
+        )
+
+    def _tell_user(self, pbx: "Pbx", owner: str, group: Sequence[Handover]) -> None:
+        """Bring one user's object up to date, and keep what became of it."""
+        self._hold()
+        hw_ids = list(dict.fromkeys(one.hw_id for one in group))
+        known = {device.hw_id: device for device in devices.find_all(hw_ids)}
+        come = [known[hw_id] for hw_id in hw_ids if self._is_theirs(owner, known.get(hw_id))]
+        gone = [hw_id for hw_id in hw_ids if not self._is_theirs(owner, known.get(hw_id))]
+        causes = sorted({one.correlation_id for one in group})
+        try:
+            self._write(pbx, owner, come, gone)
+        except PbxRefusedError as error:
+            attempts = max(one.attempts for one in group) + 1
+            handovers.put_off(group, error.reason, self._later(attempts))
+            self._mark(come, PbxState.FAILED, error.reason)
+            observability.count("PbxRefused", len(group))
+            for _ in observability.under_each(causes):
+                observability.logger().warning("not taken by the PBX", extra={"why": error.reason})
+            return
+        self._mark(come, PbxState.DONE, "")
+        handovers.settle(group)
+        observability.count("PbxHandedOver", len(group))
+        for _ in observability.under_each(causes):
+            observability.logger().info("handed over to the PBX")
+
+    def _write(self, pbx: "Pbx", owner: str, come: Sequence[Device], gone: Sequence[str]) -> None:
+        by = self._domain.pbx_find_by
+        name = self._name_of(owner, by)
+        found = pbx.find(by, name) if name else None
+        flags = [Flag[flag.upper()] for flag in self._domain.pbx_flags]
+        theirs: Sequence[Entry] = found.devices if found else ()
+        there = theirs
+        for _ in range(_MAX_ROUNDS):
+            if found is None:
+                if come:
+                    raise PbxRefusedError(Hindrance.NO_USER)
+                return
+            wanted = user_objects.merged(theirs, come, gone, flags)
+            if wanted == list(there):
+                return
+            self._hold()
+            before, found = pbx.put_devices(by, name, found.guid, wanted)
+            if before is None or found is None:
+                continue
+            if list(before.devices) == list(there):
+                theirs = found.devices
+            else:
+                # what somebody else wrote meanwhile has been written over: back with it
+                theirs = user_objects.with_others(wanted, there, before.devices)
+            there = found.devices
+        raise PbxRefusedError(Hindrance.CHANGING)
+
+    def _name_of(self, owner: str, by: FindBy) -> str:
+        if by is FindBy.SIP:
+            return owner
+        return next((user.name for user in users.find_all(self._domain.domain, [owner])), "")
+
+    def _hold(self) -> None:
+        """Keep the lease, so that nothing is written without it."""
+        now = self._clock()
+        if self._lease.until - now > timedelta(seconds=LEASE_SECONDS / 2):
+            return
+        prolonged = leases.prolong(self._lease, now + timedelta(seconds=LEASE_SECONDS))
+        if prolonged is None:
+            raise _OvertakenError
+        self._lease = prolonged
+
+    def _keep_trouble(self, reason: str, before: Standing | None) -> None:
+        attempts = before.attempts + 1 if before else 1
+        since = before.since if before else self._clock()
+        standing = Standing(self._domain.domain, reason, since, attempts, self._later(attempts))
+        handovers.put_standing(standing)
+        observability.count("PbxTrouble", reason=reason)
+        observability.logger().warning("no way to the PBX", extra={"why": reason})
+
+    def _later(self, attempts: int) -> datetime:
+        pause = user_objects.pause_seconds(attempts)
+        spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - jitter
+        return self._clock() + timedelta(seconds=pause * spread)
+
+    def _mark(self, known: Sequence[Device], state: PbxState, reason: str) -> None:
+        """Keep with each phone how far the PBX is with it, and let its user hear."""
+        changed = [
+            device
+            for device in known
+            if self._is_theirs(device.user, device)
+            and device.user
+            and (device.pbx, device.pbx_reason) != (state, reason)
+        ]
+        at_once(lambda device: self._keep(device, state, reason), changed)
+
+    def _keep(self, device: Device, state: PbxState, reason: str) -> None:
+        fact = notifications.Fact(
+            device.domain, device.user, hw_id=device.hw_id, rollout_id=device.rollout_id
+        )
+
+        def also(write: Transaction) -> None:
+            notifications.add_fact(write, fact, self._clock())
+
+        devices.report(replace(device, pbx=state, pbx_reason=reason), device, also)

@@ -1,0 +1,190 @@
+"""PBXes: a domain's PBX, as its administrators see, set and test it.
+
+It must not hand anything over (roles/handovers.py), nor know how a PBX is spoken to.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chalicelib import settings
+from chalicelib.core import addresses, user_objects
+from chalicelib.core.errors import Fault, InvalidRequestError, NotFoundError, PbxUnavailableError
+from chalicelib.core.rate_limits import LimitName
+from chalicelib.core.user_objects import FindBy, Step
+from chalicelib.roles.handovers import Connect, access_of, purpose_of
+from chalicelib.storage import audit, domains, handovers, limits, vault
+from chalicelib.storage.connection import Refused, Transaction
+
+if TYPE_CHECKING:
+    from chalicelib.roles.asking import Asking
+    from chalicelib.storage.domains import Domain
+    from chalicelib.storage.handovers import Handover, Standing
+
+SHOWN = 100
+"""How many of the phones that wait are shown."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A domain's PBX and how we stand with it.
+
+    Args:
+        standing: the trouble with it, None if there is none.
+        waiting_count: how many phones it must still hear of, up to handovers.MAX_COUNTED.
+        waiting: some of them, those first that it did not take.
+    """
+
+    domain: "Domain"
+    standing: "Standing | None"
+    waiting_count: int
+    waiting: "Sequence[Handover]"
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a test of the connection found.
+
+    Args:
+        trouble: why the PBX cannot be spoken to, None if it can.
+        steps: step → whether it went well, None if it was not reached or cannot be told.
+        is_known: whether the PBX has a user object for whoever tested.
+    """
+
+    trouble: user_objects.Trouble | None
+    steps: Mapping[Step, bool | None]
+    is_known: bool = False
+
+
+def show(asking: "Asking", domain: str) -> Overview:
+    """Show a domain's PBX and the phones that it must still hear of.
+
+    Raises:
+        NotAllowedError: this person does not administer the domain's devices.
+        NotFoundError: there is no such domain, or it has no PBX.
+    """
+    known = _with_pbx(asking, domain)
+    return Overview(
+        known,
+        handovers.find_standing(domain),
+        handovers.count_waiting(domain),
+        handovers.list_waiting(domain, SHOWN),
+    )
+
+
+def put(asking: "Asking", domain: str, wanted: Mapping[str, Any]) -> Overview:
+    """Give a domain a PBX, or change how it is spoken to; it hears of all the domain's phones.
+
+    Args:
+        wanted: `address`, `app_object`, and what else is given of `password` (in clear; what was
+            is kept), `find_by` and `flags`.
+
+    Raises:
+        NotAllowedError: this person does not administer the domain's devices.
+        NotFoundError: there is no such domain.
+        InvalidRequestError: the address is none, or not safe, or there is no password.
+    """
+    known = _administered(asking, domain)
+    faults = _faults(known, wanted)
+    if faults:
+        raise InvalidRequestError(*faults)
+    changes: dict[str, Any] = {
+        "pbx_url": wanted["address"],
+        "pbx_app": wanted["app_object"],
+        "pbx_find_by": wanted.get("find_by", FindBy.SIP),
+        "pbx_flags": list(wanted.get("flags", ())),
+    }
+    if wanted.get("password"):
+        changes["sealed_pbx_password"] = vault.seal(wanted["password"], purpose_of(domain))
+    transaction = Transaction()
+    domains.change(transaction, domain, changes)
+    domains.list_pbx(transaction, domain)
+    handovers.add_redrive(transaction, domain, asking.now)
+    told = ", ".join(sorted(wanted))
+    audit.add(transaction, asking.entry("PBX set", domain, domain=domain, detail=told))
+    _commit(transaction)
+    return show(asking, domain)
+
+
+def delete(asking: "Asking", domain: str) -> None:
+    """Take a domain's PBX away: its lists are kept here alone, and nothing changes at the PBX.
+
+    Raises:
+        NotAllowedError: this person does not administer the domain's devices.
+        NotFoundError: there is no such domain.
+    """
+    _administered(asking, domain)
+    transaction = Transaction()
+    names = ("pbx_url", "pbx_app", "sealed_pbx_password", "pbx_find_by", "pbx_flags")
+    domains.change(transaction, domain, dict.fromkeys(names, ""))
+    domains.unlist_pbx(transaction, domain)
+    audit.add(transaction, asking.entry("PBX removed", domain, domain=domain))
+    _commit(transaction)
+    handovers.clear_standing(domain)
+
+
+def redrive(asking: "Asking", domain: str) -> None:
+    """Let a domain's PBX hear of all its phones once more, done or not, and at once.
+
+    Raises:
+        NotAllowedError: this person does not administer the domain's devices.
+        NotFoundError: there is no such domain, or it has no PBX.
+    """
+    _with_pbx(asking, domain)
+    transaction = Transaction()
+    handovers.add_redrive(transaction, domain, asking.now)
+    audit.add(transaction, asking.entry("PBX told again", domain, domain=domain))
+    transaction.commit()
+
+
+def check(asking: "Asking", domain: str, connect: Connect) -> Check:
+    """Try to speak to a domain's PBX, and tell how far that goes.
+
+    Raises:
+        NotAllowedError: this person does not administer the domain's devices.
+        NotFoundError: there is no such domain, or it has no PBX.
+        LimitReachedError: too many of them.
+    """
+    known = _with_pbx(asking, domain)
+    limits.reserve(settings.current().limits[LimitName.PBX_CHECKS], domain, asking.now)
+    try:
+        with connect(access_of(known)) as pbx:
+            # any name will do: that it is answered shows that we may ask
+            found = pbx.find(FindBy.SIP, asking.person.sip)
+            apis = pbx.apis
+    except PbxUnavailableError as error:
+        trouble = user_objects.Trouble(error.trouble)
+        return Check(trouble, user_objects.steps_until(trouble, known.pbx_url))
+    return Check(None, user_objects.steps_of(known.pbx_url, apis), found is not None)
+
+
+def _faults(known: "Domain", wanted: Mapping[str, Any]) -> list[Fault]:
+    schemes = ("wss", "ws") if settings.current().pbx_plain else ("wss",)
+    faults = list(addresses.url_faults("address", wanted["address"], schemes))
+    is_elsewhere = known.pbx_url not in {"", wanted["address"]}
+    if not wanted.get("password") and (is_elsewhere or not known.sealed_pbx_password):
+        # a password that was told for one PBX is not sent to another
+        faults.append(Fault("password", "is missing"))
+    return faults
+
+
+def _commit(transaction: Transaction) -> None:
+    try:
+        transaction.commit()
+    except Refused:
+        raise NotFoundError("domain") from None
+
+
+def _administered(asking: "Asking", domain: str) -> "Domain":
+    asking.demand_admin_of(domain)
+    found = domains.find(domain)
+    if found is None:
+        raise NotFoundError("domain")
+    return found
+
+
+def _with_pbx(asking: "Asking", domain: str) -> "Domain":
+    found = _administered(asking, domain)
+    if not found.pbx_url:
+        raise NotFoundError("PBX")
+    return found
