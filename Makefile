@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 URL ?= http://127.0.0.1:$(PORT)/init
+PBX_PORT ?= 8100
 APP_URL ?= ws://127.0.0.1:$(PORT)/example.com/devices
 STAGE ?= dev
 FUZZ_SECONDS ?= 600
@@ -13,7 +14,7 @@ export AWS_DEFAULT_REGION ?= eu-central-1
 INSIDE := tests/core tests/storage tests/roles tests/gateway
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve phone app-client test test-engine fuzz check bench package deploy deploy-edge deploy-gateway pictures audit lock format
+.PHONY: help run serve phone app-client pbx test test-engine fuzz check bench package deploy deploy-edge deploy-gateway pictures audit lock format
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -33,6 +34,10 @@ app-client: .venv/.local ## log in to AppWebsocket, ask a code, print what is to
 	@$(BIN)/python -m local.app_client --url "$(APP_URL)" $(if $(DOMAIN),--domain "$(DOMAIN)") \
 		$(if $(PASSWORD),--password "$(PASSWORD)") $(if $(APP),--app "$(APP)") \
 		$(if $(CATEGORY),--category "$(CATEGORY)") $(if $(SIP),--sip "$(SIP)")
+
+pbx: .venv/.local ## a PBX to test against, with the demo users (PBX_PORT=8100 PBX_FILE= PBX_USERS="user1,user2")
+	@$(BIN)/python -m local.pbx --port "$(PBX_PORT)" $(if $(PBX_FILE),--file "$(PBX_FILE)") \
+		$(if $(PBX_USERS),--users "$(PBX_USERS)")
 
 # more than there are cores: browsers and servers wait more than they work
 test: .venv/.dev ## all tests, with branch coverage of the rules, the storage, the roles and the gateway
