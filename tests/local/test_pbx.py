@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -402,8 +402,8 @@ def test_a_pbx_that_stops_cuts_connections_and_can_come_back_on_its_port(tmp_pat
         server.pbx.add_user("user1", template_devices=[OTHER])
         server.pbx.add_user("user2")
         server.pbx.put_devices("user1", [PHONE])
-        server.pbx.lock("user1")
         server.pbx.remove_user("user2")
+        server.pbx.lock("user1")
         server.stop()
         with pytest.raises(ConnectionClosedError):
             client.wait_for("Nothing", SECONDS)
@@ -484,30 +484,35 @@ def test_the_demo_users_come_once() -> None:
     assert (pbx.user("user20").cn, pbx.user("user20").e164) == ("User 20", "120")
 
 
+@contextmanager
+def process_of(*arguments: str) -> Iterator[tuple[str, str, str]]:
+    """Start a PBX as a process → its address, what it says of logins, and where its users are."""
+    command = [sys.executable, "-m", "local.pbx", "--port", "0", *arguments]
+    with subprocess.Popen(  # noqa: S603 - our own command
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            url, _, login, users = (process.stdout.readline().strip() for _ in range(4))
+            yield url.split()[-1], login, users.split()[-1]
+            process.send_signal(signal.SIGINT)
+            rest = process.stdout.read()
+            assert (process.wait(), "Traceback" in rest) == (0, False), rest
+        finally:
+            process.kill()
+
+
 @pytest.mark.slow
 def test_the_command_line_serves_until_it_is_interrupted(tmp_path: Path) -> None:
-    """It says where it is and how to log in, and ends cleanly."""
-    file = tmp_path / "pbx.json"
-    for users, expected in ((["--users", "anna, bert"], 2), ([], 2), (["--users", "anna,carl"], 3)):
-        arguments = ["--port", "0", "--file", str(file), *users]
-        with subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "local.pbx", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process:
-            assert process.stdout is not None
-            url, _, login, users_url = (process.stdout.readline().strip() for _ in range(4))
+    """It says where it is and how to log in, and ends with connections open."""
+    kept = ("--file", str(tmp_path / "pbx.json"))
+    for users, count in ((["--users", "anna, bert"], 2), ([], 2), (["--users", "anna,carl"], 3)):
+        with ExitStack() as clients, process_of(*kept, *users) as (url, login, users_url):
             assert login == f"app object  {APP}    (password {PASSWORD})"
-            with urlopen(users_url.split()[-1], timeout=SECONDS) as answer:  # noqa: S310 - our own
-                assert len(json.load(answer)) == expected
-            with AppClient.connect(url.split()[-1], SECONDS) as client:
-                assert client.log_in(APP, PASSWORD)["ok"]
-                process.send_signal(signal.SIGINT)
-                with pytest.raises(ConnectionClosedError):
-                    client.wait_for("Nothing", SECONDS)
-            rest = process.stdout.read()
-        assert (process.returncode, "Traceback" in rest) == (0, False), rest
+            client = clients.enter_context(AppClient.connect(url, SECONDS))
+            assert client.log_in(APP, PASSWORD)["ok"]
+            with urlopen(users_url, timeout=SECONDS) as answer:  # noqa: S310 - our own
+                assert len(json.load(answer)) == count
 
 
 @pytest.mark.slow
