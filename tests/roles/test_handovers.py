@@ -365,7 +365,7 @@ def test_whoever_lost_the_lease_writes_nothing_more(pbx: PlayedPbx, clock: Clock
         overtaken()
         return user
 
-    pbx.find = find  # type: ignore[method-assign]
+    pbx.find = find  # type: ignore[assignment, method-assign]
     assert deliver(pbx, clock)
     assert (pbx.written, len(waiting())) == ([], 1)
 
