@@ -230,9 +230,11 @@ def _get(by: FindBy, name: str) -> Mapping[str, Any]:
 
 
 def _user(told: Mapping[str, Any]) -> UserObject | None:
-    guid, devices = told.get("guid"), told.get("devices") or []
+    guid, devices = told.get("guid"), told.get("devices")
     if guid is None:
         return None
+    if devices is None:
+        devices = []
     is_list = isinstance(devices, list) and all(isinstance(entry, dict) for entry in devices)
     if not isinstance(guid, str) or not is_list:
         raise PbxUnavailableError(Trouble.UNREADABLE)
