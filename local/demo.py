@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from chalicelib.core import auto_provisioning
 from chalicelib.core.jobs import SOFTWARE, Job
 from chalicelib.identity import Person
-from chalicelib.roles import updates
+from chalicelib.roles import pbxes, updates
 from chalicelib.roles.asking import Asking
 from chalicelib.storage import domains, jobs, users, vault
 from chalicelib.storage.connection import Transaction
@@ -113,6 +113,18 @@ def seed_sysclients(now: datetime, host: str) -> None:
         ("admin-password", {"password": "demo-admin"}),
     ):
         updates.make_configuration_job(asking, SYSCLIENT_DOMAIN, "Office", job_type, parameters)
+
+
+def seed_pbx(now: datetime, address: str, app_object: str, password: str) -> None:
+    """Give the demo domain a PBX; once is enough, as long as it is where it was."""
+    known = domains.find(DOMAIN)
+    if known is None or known.pbx_url == address:
+        return
+    admin = next(person for person in PEOPLE if "devices-admin" in person.roles)
+    person = Person("demo", admin.sip, admin.name, admin.domain, frozenset(admin.roles))
+    asking = Asking(person, address, address, now)
+    wanted = {"address": address, "app_object": app_object, "password": password}
+    pbxes.put(asking, DOMAIN, {**wanted, "flags": ["reverse_proxy"]})
 
 
 def provisioning_url(host: str) -> str:

@@ -4,20 +4,23 @@ It must be reachable from this machine alone, for whoever asks it for a token ge
 """
 
 import asyncio
+import errno
 import json
 import logging
 import os
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
-from local import demo, dynamodb, serve, tables
+from local import demo, dynamodb, pbx_server, serve, tables
 from local.api_gateway import STAGE, Receive, Scope, Send, answer, body_of, problem
 from local.identity import AUDIENCE, Issuer
+from local.pbx import APP, PASSWORD, Pbx
 
 HOST = "127.0.0.1"
 SWEEP_SECONDS = 5
 MAX_FORM_BYTES = 16_384
 _ISSUER = "/issuer"
+_PBX_FURTHER = 100
 _PAGES = {"/", f"/{STAGE}", f"/{STAGE}/"}
 _JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 
@@ -28,6 +31,7 @@ Dialtone is ready on {url}
   the service    {url}/api/            (description: {url}/api/openapi.json)
   phones ask     {url}/init
   Users instances connect to {websocket_url}/example.com/devices    (make app-client)
+  the PBX        {users_url}   (user objects; to stop it and start it, make pbx first)
   demo people    user1 … user20, admin, platform       domain example.com
                  sysuser1, sysuser2, sysadmin          domain sysclient.example
 
@@ -90,6 +94,25 @@ class DemoFront(serve.Front):
         await answer(send, 200, _JSON, json.dumps({"token": token}).encode())
 
 
+def _serve_pbx(stack: ExitStack, port: int, *, is_kept: bool) -> int:
+    """Serve a PBX with the demo people, unless there is one already; tells its port.
+
+    Args:
+        port: of the service; the PBX's is 100 further, if PBX_PORT does not say another.
+        is_kept: whether it must know tomorrow what it knows today, as the engine does.
+    """
+    wanted = int(os.environ.get("PBX_PORT") or port + _PBX_FURTHER)
+    pbx = Pbx(serve.STATE / f"pbx-{wanted}.json" if is_kept and wanted else None)
+    pbx_server.seed(pbx)
+    try:
+        return stack.enter_context(pbx_server.serve(pbx, HOST, wanted)).port
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        # make pbx was there first
+        return wanted
+
+
 def main() -> None:
     """Serve until Ctrl+C."""
     port = os.environ.get("PORT") or serve.DEFAULT_PORT
@@ -110,10 +133,13 @@ def main() -> None:
             "ISSUER": issuer.url,
             "AUDIENCE": AUDIENCE,
             "SANDBOX": "true",
+            "PBX_PLAIN": "true",
         }
         behind = stack.enter_context(serve.service(own, f"{HOST}:{port}"))
         demo.seed(datetime.now(UTC))
         demo.seed_sysclients(datetime.now(UTC), f"{HOST}:{port}")
+        pbx_port = _serve_pbx(stack, int(port), is_kept=bool(endpoint))
+        demo.seed_pbx(datetime.now(UTC), f"ws://{HOST}:{pbx_port}", APP, PASSWORD)
 
         async def sweep() -> None:
             while True:
@@ -125,6 +151,7 @@ def main() -> None:
             url=url,
             sysclient_url=demo.provisioning_url(f"{HOST}:{port}"),
             websocket_url=url.replace("http", "ws", 1),
+            users_url=f"http://{HOST}:{pbx_port}/users",
             url_argument="" if port == serve.DEFAULT_PORT else f" URL={url}/init",
             kept="stays in the other engine"
             if endpoint

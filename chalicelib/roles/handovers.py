@@ -6,7 +6,7 @@ must not. So a repeat changes nothing, and what happened meanwhile needs no orde
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -30,14 +30,19 @@ if TYPE_CHECKING:
 
 Connect = Callable[[Access], AbstractContextManager["Pbx"]]
 
-LEASE_SECONDS = 15
-"""A worker that dies holds a domain up for so long: less than the schedule's minute."""
+LEASE_SECONDS = 6
+"""A worker that dies holds a domain up for so long. One that merely stalls may write at the same
+time as its successor: each of them notices what the other wrote."""
 
 PATIENCE_SECONDS = LEASE_SECONDS + 1
 """Clocks differ: a lease that ends for its holder must have ended for whoever waits, too."""
 
-BUDGET_SECONDS = 25
-REMIND_SECONDS = 20
+BUDGET_SECONDS = 15
+"""How long one domain may take before others have their turn."""
+
+RUN_SECONDS = 30
+"""When no other domain is begun any more, of the minute that a function has."""
+
 BATCH = 100
 REDRIVE_BATCH = 90
 """With the row that goes on, it is one transaction."""
@@ -85,26 +90,60 @@ def try_to_deliver(
         return True
 
 
+def follow(
+    newcomers: Mapping[str, Sequence[str]],
+    connect: Connect,
+    clock: Clock,
+    pause: Callable[[float], None],
+) -> None:
+    """Tell the PBXes of domains in which something has happened.
+
+    Args:
+        newcomers: domain → hw_ids of phones that have just come or left there.
+        pause: waits for as many seconds, for a worker that may have died.
+    """
+    _one_by_one(
+        list(newcomers),
+        lambda domain: try_to_deliver(domain, connect, clock, newcomers[domain]),
+        clock,
+        pause,
+    )
+
+
 def remind(connect: Connect, clock: Clock, pause: Callable[[float], None]) -> None:
     """Tell every PBX what it could not be told before: once a minute.
 
     Args:
-        pause: waits for as many seconds, for a worker that may have died.
+        pause: as for `follow`.
     """
-    ends = clock() + timedelta(seconds=REMIND_SECONDS)
+
+    def tell(domain: str) -> bool:
+        is_due = bool(handovers.list_due(domain, 1, clock()))
+        return not is_due or try_to_deliver(domain, connect, clock)
+
     wanted = domains.list_with_pbx()
     # if there is not time enough for all, the next minute begins with others
     random.shuffle(wanted)
+    _one_by_one(wanted, tell, clock, pause)
+
+
+def _one_by_one(
+    wanted: Sequence[str],
+    tell: Callable[[str], bool],
+    clock: Clock,
+    pause: Callable[[float], None],
+) -> None:
+    """Go through domains as long as there is time, and once more through those that were held."""
+    ends = clock() + timedelta(seconds=RUN_SECONDS)
     held: list[str] = []
     for domain in wanted:
-        if clock() >= ends:
-            break
-        if handovers.list_due(domain, 1, clock()) and not try_to_deliver(domain, connect, clock):
+        if clock() < ends and not tell(domain):
             held.append(domain)
     if held:
         pause(PATIENCE_SECONDS)
-        for domain in held:
-            try_to_deliver(domain, connect, clock)
+    for domain in held:
+        if clock() < ends:
+            tell(domain)
 
 
 def redrive(domain: str, after: str, clock: Clock) -> None:

@@ -36,7 +36,7 @@ def running(given: Mapping[str, str], command: Sequence[str] = ("local.run",)) -
     with tempfile.TemporaryFile("w+") as told:
         process = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-m", *command],
-            env={**os.environ, "PORT": str(port), **given},
+            env={**os.environ, "PORT": str(port), "PBX_PORT": "0", **given},
             stdout=told,
             stderr=subprocess.STDOUT,
         )

@@ -356,7 +356,7 @@ def test_whoever_lost_the_lease_writes_nothing_more(pbx: PlayedPbx, clock: Clock
     def overtaken() -> None:
         clock.advance(handovers.LEASE_SECONDS + 1)
         now = clock()
-        assert leases.acquire(DOMAIN, leases.PBX, "another", now, now + timedelta(seconds=15))
+        assert leases.acquire(DOMAIN, leases.PBX, "another", now, now + timedelta(seconds=6))
 
     real = pbx.find
 
@@ -373,7 +373,7 @@ def test_whoever_lost_the_lease_writes_nothing_more(pbx: PlayedPbx, clock: Clock
 def test_a_long_turn_keeps_its_lease(pbx: PlayedPbx, clock: Clock) -> None:
     """As long as its time lasts."""
     hw_ids = [come(sip) for sip in ("user1", "user2")]
-    pbx.before_write = lambda: clock.advance(handovers.LEASE_SECONDS - 5)
+    pbx.before_write = lambda: clock.advance(handovers.LEASE_SECONDS - 1)
     assert deliver(pbx, clock)
     assert [seen(hw_id)[0] for hw_id in hw_ids] == [PbxState.DONE] * 2
 
@@ -403,7 +403,7 @@ def test_the_schedule_comes_back_to_what_is_left(pbx: PlayedPbx, clock: Clock) -
     """To domains with a PBX, and again to one where somebody has died."""
     hw_id = come()
     now = clock()
-    assert leases.acquire(DOMAIN, leases.PBX, "dead", now, now + timedelta(seconds=15))
+    assert leases.acquire(DOMAIN, leases.PBX, "dead", now, now + timedelta(seconds=6))
     assert not deliver(pbx, clock)
     pauses: list[float] = []
 
@@ -417,20 +417,34 @@ def test_the_schedule_comes_back_to_what_is_left(pbx: PlayedPbx, clock: Clock) -
     assert len(pauses) == 1
 
 
-def test_the_schedule_has_a_minute(pbx: PlayedPbx, clock: Clock) -> None:
-    """What it does not come to is for the next one."""
+def test_a_run_ends_before_its_minute_does(pbx: PlayedPbx, clock: Clock) -> None:
+    """What it does not come to is for the next one: neither another domain nor one that is held."""
     pbxes.put(world.platform(), "other.example", SETTINGS)
     come()
-    real = domain_table.list_with_pbx
-
-    assert real() == [DOMAIN, "other.example"]
+    assert domain_table.list_with_pbx() == [DOMAIN, "other.example"]
     ticking = count()
 
     def late() -> datetime:
-        return NOW + timedelta(seconds=handovers.REMIND_SECONDS * next(ticking))
+        return NOW + timedelta(seconds=handovers.RUN_SECONDS * next(ticking))
 
     handovers.remind(pbx.connect, late, clock.advance)
     assert len(waiting()) == 1
+    now = clock()
+    assert leases.acquire(DOMAIN, leases.PBX, "dead", now, now + timedelta(seconds=6))
+    handovers.follow(
+        {DOMAIN: []}, pbx.connect, clock, lambda _: clock.advance(handovers.RUN_SECONDS)
+    )
+    assert len(waiting()) == 1
+
+
+def test_who_follows_waits_for_whoever_may_have_died(pbx: PlayedPbx, clock: Clock) -> None:
+    """So that a phone is not held up until the next minute."""
+    hw_id = come()
+    now = clock()
+    ends = now + timedelta(seconds=handovers.LEASE_SECONDS)
+    assert leases.acquire(DOMAIN, leases.PBX, "dead", now, ends)
+    handovers.follow({DOMAIN: [hw_id], "other.example": []}, pbx.connect, clock, clock.advance)
+    assert seen(hw_id) == (PbxState.DONE, "")
 
 
 def test_a_store_that_fails_is_no_end(
