@@ -135,10 +135,7 @@ def _one_by_one(
 ) -> None:
     """Go through domains as long as there is time, and once more through those that were held."""
     ends = clock() + timedelta(seconds=RUN_SECONDS)
-    held: list[str] = []
-    for domain in wanted:
-        if clock() < ends and not tell(domain):
-            held.append(domain)
+    held = [domain for domain in wanted if clock() < ends and not tell(domain)]
     if held:
         pause(PATIENCE_SECONDS)
     for domain in held:
