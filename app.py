@@ -21,10 +21,11 @@ from chalicelib.api import devices, domains, phones, problems, profile, rollouts
 from chalicelib.loading import on_use
 
 if TYPE_CHECKING:
-    from chalicelib.sockets import connections, push
+    from chalicelib.sockets import connections, outward, push
 else:
-    # a phone's cold start does without websockets
+    # a phone's cold start does without websockets and events
     connections = on_use("chalicelib.sockets.connections")
+    outward = on_use("chalicelib.sockets.outward")
     push = on_use("chalicelib.sockets.push")
 
 app = Chalice("dialtone", configure_logs=False)
@@ -74,6 +75,13 @@ def websocket_disconnect(event: WebsocketEvent) -> Response:
 def follow_notifications(event: DynamoDBEvent) -> dict[str, Any]:
     """Tell connections what has happened."""
     return push.follow(event)
+
+
+# The second and last reader: a stream is not made for more.
+@app.on_dynamodb_record("notifications", name="hand_over")
+def hand_over(event: DynamoDBEvent) -> dict[str, Any]:
+    """Tell other systems what has happened."""
+    return outward.follow(event)
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="every_minute")

@@ -61,6 +61,7 @@ class Settings:
         public_url: our own base URL without a final slash, empty: as API Gateway names it.
         websocket_url: where AppWebsocket clients and pages connect, `wss://…`.
         websocket_endpoint: API Gateway's management API of these connections, `https://…`.
+        event_bus: name of EventBridge's bus that events are put on, empty: none are.
         instance_domain: the domain whose AppWebsocket logins administer all domains, empty: none.
         code_key_secret, vault_key_secret: ARNs; empty: the keys are in `keys_file`.
         issuer, audience: whose ID tokens count, and for whom they must be made.
@@ -89,6 +90,7 @@ class Settings:
     public_url: str = ""
     websocket_url: str = ""
     websocket_endpoint: str = ""
+    event_bus: str = ""
     instance_domain: str = ""
     code_key_secret: str = ""
     vault_key_secret: str = ""
@@ -136,6 +138,7 @@ def read(environment: Mapping[str, str]) -> Settings:
             "public_url",
             "websocket_url",
             "websocket_endpoint",
+            "event_bus",
             "instance_domain",
             "code_key_secret",
             "vault_key_secret",

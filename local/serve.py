@@ -25,12 +25,12 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
-from chalicelib import identity, observability, sending, settings
+from chalicelib import event_bus, identity, observability, sending, settings
 from chalicelib.observability import MASK
 from chalicelib.storage import connection, sightings, vault
 from local import dynamodb, tables
 from local.api_gateway import STAGE, ApiGateway, Receive, Scope, Send, answer, problem
-from local.streams import Schedule, StreamPump, in_threads
+from local.streams import PATIENT_RETRIES, Schedule, StreamPump, in_threads
 from local.sysclients import SysclientGateway
 from local.websocket_gateway import MANAGEMENT, SERVED_BY, Functions, Limits, WebsocketGateway
 
@@ -120,11 +120,13 @@ def service(own: Mapping[str, str], address: str) -> Iterator[Service]:
         "dynamodbstreams", endpoint_url=used.dynamodb_endpoint, config=_PATIENCE
     )
 
-    def pumps(ending: threading.Event) -> tuple[StreamPump, Schedule]:
+    def pumps(ending: threading.Event) -> Sequence[StreamPump | Schedule]:
         end = (ending.wait, ending.is_set)
         region = streams_client.meta.region_name
+        stream = (streams_client, names["notifications"])
         return (
-            StreamPump(streams_client, names["notifications"], deployed.follow_notifications, *end),
+            StreamPump(*stream, deployed.follow_notifications, *end),
+            StreamPump(*stream, deployed.hand_over, *end, max_retries=PATIENT_RETRIES),
             Schedule("every_minute", deployed.every_minute, every_seconds, region, *end),
         )
 
@@ -187,6 +189,7 @@ def forget() -> None:
     sightings.forget()
     observability.forget()
     sending.forget()
+    event_bus.forget()
 
 
 class Front:

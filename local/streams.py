@@ -31,7 +31,11 @@ LISTING_SECONDS = 5.0
 ENGINE_TROUBLE_SECONDS = 1.0
 MAX_BATCH = 100
 MAX_RETRIES = 5
+PATIENT_RETRIES = 70
+"""About an hour of them: what Lambda does where only a record's age ends it."""
+
 BACK_OFF_SECONDS = 0.1
+MAX_BACK_OFF_SECONDS = 60.0
 _NOTHING_YET = frozenset({"TrimmedDataAccessException", "ExpiredIteratorException"})
 _log = logging.getLogger(__name__)
 
@@ -58,6 +62,7 @@ class StreamPump:
         client: of dynamodbstreams, with the table's endpoint.
         wait: takes seconds; returns earlier when everything is to end.
         is_ending: whether everything is to end.
+        max_retries: how often a record is tried again.
     """
 
     client: Any
@@ -65,6 +70,7 @@ class StreamPump:
     function: Function
     wait: Wait
     is_ending: Callable[[], bool] = lambda: False
+    max_retries: int = MAX_RETRIES
     _stream_arn: str = ""
     _shards: dict[str, _Shard] = field(default_factory=dict)
     _listed_at: float = float("-inf")
@@ -162,12 +168,12 @@ class StreamPump:
             number = left[position]["dynamodb"]["SequenceNumber"]
             retries = retries + 1 if number == stuck_at else 1
             stuck_at = number
-            if retries > MAX_RETRIES:
+            if retries > self.max_retries:
                 _log.error("Records of %s from %s on are given up", self.table_name, number)
                 left = [] if is_whole else left[position + 1 :]
                 continue
             left = left[position:]
-            self.wait(BACK_OFF_SECONDS * 2 ** (retries - 1))
+            self.wait(min(BACK_OFF_SECONDS * 2 ** (retries - 1), MAX_BACK_OFF_SECONDS))
 
     def _call(self, records: Sequence[Record]) -> tuple[int, bool]:
         """Call the function → where the first failure is, and whether it failed as a whole."""

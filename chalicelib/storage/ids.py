@@ -10,3 +10,10 @@ def new_id(at: datetime) -> str:
     from ulid import ULID
 
     return str(ULID.from_datetime(at))
+
+
+def time_of(known_id: str) -> datetime:
+    """Tell when an id was made, to the millisecond."""
+    from ulid import ULID
+
+    return ULID.from_str(known_id).datetime

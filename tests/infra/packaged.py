@@ -30,6 +30,7 @@ FUNCTIONS = (
     "websocket_message",
     "websocket_disconnect",
     "follow_notifications",
+    "hand_over",
     "every_minute",
 )
 GIVEN = ("ISSUER", "AUDIENCE", "INSTANCE_DOMAIN", "PUBLIC_URL", "DYNAMODB_ENDPOINT", "SANDBOX")

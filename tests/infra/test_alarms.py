@@ -130,7 +130,7 @@ def test_stages_in_one_account_do_not_mix(resources: Resources) -> None:
         for namespace, metric, _ in alarmed(alarm["Properties"])
         if namespace == OWN
     ]
-    assert {"Defect", "MessageFailed", "LimitReached", "GuessRisk"} == set(ours)
+    assert {"Defect", "MessageFailed", "LimitReached", "GuessRisk", "EventLost"} == set(ours)
     (counting,) = of_type(resources, "AWS::Logs::MetricFilter").values()
     (transformed,) = counting["Properties"]["MetricTransformations"]
     assert transformed["MetricNamespace"] == {"Ref": OWN}
@@ -155,7 +155,7 @@ def test_every_alarm_tells_the_topic_and_has_its_row(resources: Resources) -> No
 
 
 def test_alarms_watch_what_is_there(resources: Resources) -> None:
-    """Functions, tables and the queue by reference, each of its own kind."""
+    """Functions, tables and queues by reference, each of its own kind."""
     kinds = {
         "FunctionName": "AWS::Serverless::Function",
         "TableName": "AWS::DynamoDB::Table",

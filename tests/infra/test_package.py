@@ -25,6 +25,7 @@ CONNECTIONS = (
     "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${WebsocketAPI}"
     "/api/%s/@connections/*"
 )
+BUS = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/${EventBus}"
 READ = ("BatchGetItem", "ConditionCheckItem", "GetItem", "Query")
 WRITE = (*READ, "DeleteItem", "PutItem", "UpdateItem")
 Permissions = set[tuple[str, str]]
@@ -86,6 +87,14 @@ PERMISSIONS: dict[str, Permissions] = {
         *STREAM,
         ("sqs:SendMessage", "NotificationsFailureQueue.Arn"),
     },
+    "HandOver": {
+        *on_tables(WRITE, "notifications", "devices"),
+        *on_tables(READ, "domains", "users", "holdings", "registrations", "codes"),
+        *KEYS,
+        ("events:PutEvents", BUS),
+        *STREAM,
+        ("sqs:SendMessage", "HandoversFailureQueue.Arn"),
+    },
     "EveryMinute": {*TELL, *on_tables(("DescribeTable",), "codes")},
 }
 """What each function may do beside writing its log; nothing else."""
@@ -99,6 +108,7 @@ ELSEWHERE = (
 SECONDS = dict.fromkeys(PERMISSIONS, 10) | {
     "APIHandler": 29,
     "FollowNotifications": 60,
+    "HandOver": 60,
     "EveryMinute": 60,
 }
 
@@ -139,14 +149,17 @@ def test_each_function_finds_everything_it_uses(resources: Resources, function: 
     expected |= {"CODE_KEY_SECRET": "CodeKeySecret", "VAULT_KEY_SECRET": "VaultKeySecret"}
     host = "${WebsocketAPI}.execute-api.${AWS::Region}.${AWS::URLSuffix}"
     rest_url = f"https://{host}/api".replace("WebsocketAPI", "RestAPI")
-    rest = {"DEFAULT_PUBLIC_URL": {"Fn::Sub": rest_url}}
+    own = {
+        "WebsocketMessage": {"DEFAULT_PUBLIC_URL": {"Fn::Sub": rest_url}},
+        "HandOver": {"EVENT_BUS": {"Ref": "EventBus"}},
+    }
     assert variables == {
         **{name: {"Ref": resource} for name, resource in expected.items()},
         **{name: variables[name] for name in ELSEWHERE},
         "WEBSOCKET_ENDPOINT": {"Fn::Sub": f"https://{host}/api"},
         "METRICS_NAMESPACE": {"Ref": "AWS::StackName"},
         "LOG_LEVEL": "INFO",
-        **(rest if function == "WebsocketMessage" else {}),
+        **own.get(function, {}),
     }
     assert set(expected.values()) <= set(resources)
     assert properties["Timeout"] == SECONDS[function]
@@ -226,37 +239,44 @@ STREAM_SOURCE = {
     "StartingPosition": "TRIM_HORIZON",
     "BatchSize": 100,
     "MaximumBatchingWindowInSeconds": 0,
-    "ParallelizationFactor": 1,
-    "MaximumRetryAttempts": 5,
     "MaximumRecordAgeInSeconds": 3600,
     "BisectBatchOnFunctionError": True,
     "FunctionResponseTypes": ["ReportBatchItemFailures"],
     "FilterCriteria": {"Filters": [{"Pattern": '{"eventName": ["INSERT"]}'}]},
-    "DestinationConfig": {
-        "OnFailure": {
-            "Type": "SQS",
-            "Destination": {"Fn::GetAtt": ["NotificationsFailureQueue", "Arn"]},
-        }
-    },
 }
+READERS = {
+    "FollowNotifications": ("NotificationsFailureQueue", 1, 5),
+    # EventBridge may be away for longer than any number of tries: a record's age ends them
+    "HandOver": ("HandoversFailureQueue", 10, -1),
+}
+"""Function → its queue, how many batches of a shard it is given at once, how often again."""
 
 
-def stream_source(resources: Resources) -> dict[str, Any]:
-    """Find what wakes the function that follows the stream."""
-    (source,) = resources["FollowNotifications"]["Properties"]["Events"].values()
-    assert source["Type"] == "DynamoDB"
-    return dict(source["Properties"])
+@pytest.mark.parametrize("function", READERS)
+def test_the_stream_is_read_as_it_should_be(resources: Resources, function: str) -> None:
+    """From its oldest record on, new items alone; nothing of Chalice's placeholder is left."""
+    (source,) = resources[function]["Properties"]["Events"].values()
+    queue, at_once, retries = READERS[function]
+    destination = {"Type": "SQS", "Destination": {"Fn::GetAtt": [queue, "Arn"]}}
+    assert source == {
+        "Type": "DynamoDB",
+        "Properties": {
+            **STREAM_SOURCE,
+            "ParallelizationFactor": at_once,
+            "MaximumRetryAttempts": retries,
+            "DestinationConfig": {"OnFailure": destination},
+        },
+    }
 
 
-@pytest.mark.parametrize("name", STREAM_SOURCE)
-def test_the_stream_is_read_as_it_should_be(resources: Resources, name: str) -> None:
-    """From its oldest record on, new items alone, tried a bounded number of times."""
-    assert stream_source(resources)[name] == STREAM_SOURCE[name]
-
-
-def test_the_stream_has_no_other_property(resources: Resources) -> None:
-    """Chalice's placeholder is replaced; the table writes the stream that is read."""
-    assert set(stream_source(resources)) == set(STREAM_SOURCE)
+def test_the_stream_has_no_other_reader(resources: Resources) -> None:
+    """Two are what a stream is made for; the table writes the stream that is read."""
+    functions = of_type(resources, "AWS::Serverless::Function")
+    kinds = {
+        name: [source["Type"] for source in made["Properties"].get("Events", {}).values()]
+        for name, made in functions.items()
+    }
+    assert {name for name, found in kinds.items() if "DynamoDB" in found} == set(READERS)
     table = resources["NotificationsTable"]["Properties"]
     assert table["StreamSpecification"] == {"StreamViewType": "NEW_IMAGE"}
 
@@ -269,15 +289,17 @@ def test_what_could_not_be_told_is_tried_every_minute(
     assert source == {"Type": "Schedule", "Properties": {"Schedule": "rate(1 minute)"}}
 
 
-def test_the_failure_queue_is_sealed_and_keeps_two_weeks(
+def test_the_failure_queues_are_sealed_and_keep_two_weeks(
     resources: Resources,
 ) -> None:
-    """The longest that a queue can, and encrypted."""
-    (queue,) = of_type(resources, "AWS::SQS::Queue").values()
-    assert queue["Properties"] == {
-        "MessageRetentionPeriod": 14 * 86_400,
-        "SqsManagedSseEnabled": True,
-    }
+    """The longest that a queue can, and encrypted; each reader of the stream has its own."""
+    queues = of_type(resources, "AWS::SQS::Queue")
+    assert set(queues) == {queue for queue, _, _ in READERS.values()}
+    for queue in queues.values():
+        assert queue["Properties"] == {
+            "MessageRetentionPeriod": 14 * 86_400,
+            "SqsManagedSseEnabled": True,
+        }
 
 
 def test_api_gateways_own_errors_have_our_form(resources: Resources) -> None:
