@@ -27,6 +27,7 @@ from tests import moto_tables
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+    from tests.bus import Bus
     from tests.wires import Wires
 
 NOW = datetime(2036, 11, 24, 12, 0, 0, tzinfo=UTC)
@@ -192,3 +193,12 @@ def wires(table_names: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> "Wire
 
     assert table_names
     return Wires(monkeypatch)
+
+
+@pytest.fixture
+def bus(table_names: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> "Bus":
+    """Let events be put on a bus."""
+    from tests.bus import Bus
+
+    assert table_names
+    return Bus(monkeypatch)
