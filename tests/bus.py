@@ -2,9 +2,13 @@
 
 import json
 import re
+import sys
+import threading
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +19,7 @@ from botocore.exceptions import EndpointConnectionError
 from chalicelib import event_bus, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 PAGE = (Path(__file__).parent.parent / "docs" / "events.md").read_text()
 NAME = "phones"
@@ -50,6 +54,10 @@ class Bus:
         answers = [{"ErrorCode": code} if code else {"EventId": "x"} for code in codes]
         return {"FailedEntryCount": len(codes) - codes.count(""), "Entries": answers}
 
+    def refuse_all(self, code: str) -> None:
+        """Refuse every event, by this code; none, if it is empty."""
+        self.refuse = lambda _: code
+
     @property
     def details(self) -> list[dict[str, Any]]:
         """What was told, in order."""
@@ -67,6 +75,74 @@ class Bus:
             for entry, detail in zip(self.taken, self.details, strict=True)
             if entry["DetailType"] == detail_type
         ]
+
+
+class EventBridge(ThreadingHTTPServer):
+    """Takes events, and answers as a test wants it.
+
+    Args:
+        answers: of the next calls, status and body; then all is taken.
+        codes: detail → the code by which it is refused.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Call)
+        self.calls: list[list[Entry]] = []
+        self.answers: list[tuple[int, object]] = []
+        self.codes: dict[str, str] = {}
+        self.hangs = threading.Event()
+        self.hangs.set()
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a caller that did not wait."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type] # socketserver's own
+
+
+class Call(BaseHTTPRequestHandler):
+    """One call."""
+
+    server: EventBridge
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        """Answer `PutEvents`."""
+        self.server.hangs.wait(5)
+        told = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        assert self.headers["x-amz-target"] == "AWSEvents.PutEvents"
+        self.server.calls.append(told["Entries"])
+        codes = [self.server.codes.get(entry["Detail"], "") for entry in told["Entries"]]
+        entries = [{"ErrorCode": code} if code else {"EventId": "x"} for code in codes]
+        taken = {"FailedEntryCount": len(codes) - codes.count(""), "Entries": entries}
+        status, answer = self.server.answers.pop(0) if self.server.answers else (200, taken)
+        body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/x-amz-json-1.1")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+        """Be silent."""
+
+
+@contextmanager
+def event_bridge() -> "Iterator[EventBridge]":
+    """Serve EventBridge on a free port."""
+    with EventBridge() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.hangs.set()
+        server.shutdown()
+        thread.join()
 
 
 def blocks(kind: str) -> list[Any]:

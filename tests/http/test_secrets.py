@@ -26,6 +26,7 @@ from chalicelib.roles import instances, rollouts, updates, users
 from chalicelib.storage import domains as domain_table
 from chalicelib.storage import vault
 from tests import world
+from tests.bus import Bus
 from tests.conftest import use
 from tests.http.administration import (
     CATEGORY,
@@ -415,6 +416,42 @@ def test_promise_7_codes_of_a_rollout_are_told_where_they_are_asked_for_and_nowh
             telling = {where for where, text in answers if spelling in text}
             assert telling <= {"codes.csv", "slips"}
     assert "a key of mine" not in logged + items
+
+
+def test_promise_7_no_secret_is_in_an_event(
+    caller: Caller, bus: Bus, client: "DynamoDBClient", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a rollout, and of a phone that goes on to a person; nor in a log where none is taken."""
+    use(replace(settings.current(), emit_metrics=True, log_level="DEBUG"), monkeypatch)
+    output, drawn, draw = io.StringIO(), list[str](), vault.new_code
+
+    def noted() -> str:
+        drawn.append(draw())
+        return drawn[-1]
+
+    monkeypatch.setattr(vault, "new_code", noted)
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        observability.forget()
+        roll_out(caller, drawn, monkeypatch)
+        given_up = "/domains/example.com/devices/009033000001/release"
+        assert caller.call("POST", given_up, user="admin").status == 204
+        code = issue(caller)["code"]
+        script = caller.call("GET", "/devices/update", query={**MAC, "code": code}).text
+        images = client.scan(TableName=settings.current().tables["notifications"])["Items"]
+        for why in ("ThrottlingException", "MalformedDetail", ""):
+            bus.refuse_all(why)
+            app.hand_over(stream_event(*images), None)
+    observability.forget()
+    token = script.split("device_token%3D")[1].split()[0]
+    told, logged = json.dumps(bus.taken, default=str), output.getvalue()
+    for name in ("PhoneProvisioned", "PhoneRemoved", "RegistrationChanged"):
+        assert name in told
+    for word in ("EventPut", "EventNotTaken", "EventLost", "event put"):
+        assert word in logged
+    assert len(drawn) == 7
+    for digits in drawn:
+        assert [one for one in spellings(digits) if one in told + logged] == []
+    assert token not in told + logged
 
 
 def fail(error: Exception) -> None:

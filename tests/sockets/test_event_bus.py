@@ -1,73 +1,18 @@
 """The adapter against an HTTP endpoint that plays EventBridge."""
 
-import json
-import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 
 from chalicelib import event_bus, settings
 from chalicelib.event_bus import BEHIND, Event
 from local import dynamodb
+from tests.bus import EventBridge, event_bridge
 from tests.conftest import NOW
 
 THROTTLED = (400, {"__type": "ThrottlingException", "message": "slow down"})
-
-
-class EventBridge(ThreadingHTTPServer):
-    """Takes events, and answers as a test wants it.
-
-    Args:
-        answers: of the next calls, status and body; then all is taken.
-        codes: detail → the code by which it is refused.
-    """
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Call)
-        self.calls: list[list[dict[str, Any]]] = []
-        self.answers: list[tuple[int, object]] = []
-        self.codes: dict[str, str] = {}
-        self.hangs = threading.Event()
-        self.hangs.set()
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of a caller that did not wait."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)  # type: ignore[arg-type] # socketserver's own
-
-
-class Call(BaseHTTPRequestHandler):
-    """One call."""
-
-    server: EventBridge
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        """Answer `PutEvents`."""
-        self.server.hangs.wait(5)
-        told = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        assert self.headers["x-amz-target"] == "AWSEvents.PutEvents"
-        self.server.calls.append(told["Entries"])
-        codes = [self.server.codes.get(entry["Detail"], "") for entry in told["Entries"]]
-        entries = [{"ErrorCode": code} if code else {"EventId": "x"} for code in codes]
-        taken = {"FailedEntryCount": len(codes) - codes.count(""), "Entries": entries}
-        status, answer = self.server.answers.pop(0) if self.server.answers else (200, taken)
-        body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/x-amz-json-1.1")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-        """Be silent."""
 
 
 @pytest.fixture
@@ -76,14 +21,9 @@ def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[EventBridge]:
     dynamodb.use_local_credentials()
     used = replace(settings.Settings(), event_bus="phones")
     monkeypatch.setattr(settings, "current", cache(lambda: used))
-    with EventBridge() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        lead_to(f"http://127.0.0.1:{server.server_port}", monkeypatch)
+    with event_bridge() as server:
+        lead_to(server.url, monkeypatch)
         yield server
-        server.hangs.set()
-        server.shutdown()
-        thread.join()
     event_bus.forget()
 
 
