@@ -25,7 +25,7 @@ MAX_BYTES = 256 * 1024
 FINAL = frozenset({"InvalidArgument", "MalformedDetail"})
 """What EventBridge says of an event that it will never take, whoever puts it once more."""
 
-TIMEOUT_SECONDS = 5
+TIMEOUT_SECONDS = 3
 BEHIND = "behind another"
 _TIME_BYTES = 14
 _lock = threading.Lock()

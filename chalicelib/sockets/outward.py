@@ -39,8 +39,9 @@ def follow(event: DynamoDBEvent) -> dict[str, Any]:
         if image["kind"]["S"] in _FACTS:
             numbers.append(record["dynamodb"]["SequenceNumber"])
             facts.append(NotificationItem.from_raw_data(image).fact())
-    # phones are handed over to the PBX of their domain here, whatever becomes of the events
     announced = announcements.announce(facts, detail, now)
+    # here roles/handovers.py tells the PBXes of domains with rows of Kind.HANDOVER, PBX_WAKE or
+    # REDRIVE, whatever became of the events
     left = numbers[announced : announced + 1]
     return {"batchItemFailures": [{"itemIdentifier": number} for number in left]}
 

@@ -19,7 +19,7 @@ from chalicelib.sockets import outward
 from chalicelib.storage import devices as device_table
 from local import tables
 from local.demo import DOMAIN
-from local.streams import StreamPump
+from local.streams import MAX_BACK_OFF_SECONDS, PATIENT_RETRIES, StreamPump
 from tests import bus as buses
 from tests import world
 from tests.bus import Bus, Entry
@@ -228,7 +228,9 @@ class Followed:
 
     def __init__(self, streams: Any, name: str) -> None:  # noqa: ANN401 - botocore's client has no types
         self.waits: list[float] = []
-        self.pump = StreamPump(streams, name, app.hand_over, self.waits.append, max_retries=70)
+        self.pump = StreamPump(
+            streams, name, app.hand_over, self.waits.append, max_retries=PATIENT_RETRIES
+        )
         self._streams = streams
 
     def records(self) -> dict[str, Any]:
@@ -279,14 +281,15 @@ def test_every_event_is_put_however_long_eventbridge_is_away(
 ) -> None:
     """In the order in which it happened, and the pump waits longer and longer meanwhile."""
     bus = Bus(monkeypatch)
-    bus.away = 9
+    bus.away = 12
     bring_phones(5)
     while followed.pump.poll():
         pass
     assert bus.ids == followed.facts()
     assert len(bus.ids) == 5
     assert followed.waits == sorted(followed.waits)
-    assert len(followed.waits) == 9
+    assert len(followed.waits) == 12
+    assert followed.waits[-1] == MAX_BACK_OFF_SECONDS
 
 
 def test_every_event_is_put_however_many_are_refused_at_first(
