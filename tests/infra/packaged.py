@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -58,14 +59,16 @@ class Packaged:
         self._stack = stack
         self._started: dict[str, runtime.PackagedFunction] = {}
         self._secrets: dict[str, str] = {}
+        self._starting = threading.Lock()
         runtime.unzip(folder, place)
 
     def call(self, handler: str, event: object, context: object) -> Any:  # noqa: ANN401 - the function's own
         """Invoke a function by its handler."""
-        if handler not in self._started:
-            told = self._environment(self._made[handler])
-            started = self._stack.enter_context(runtime.running(self._place, handler, told))
-            self._started[handler] = started
+        with self._starting:
+            if handler not in self._started:
+                told = self._environment(self._made[handler])
+                started = self._stack.enter_context(runtime.running(self._place, handler, told))
+                self._started[handler] = started
         return self._started[handler](event, context)
 
     def _environment(self, made: Mapping[str, Any]) -> dict[str, str]:
@@ -81,6 +84,7 @@ class Packaged:
             "AWS_ACCESS_KEY_ID": "packaged",
             "AWS_SECRET_ACCESS_KEY": "packaged",
             "AWS_ENDPOINT_URL": os.environ["DYNAMODB_ENDPOINT"],
+            "AWS_ENDPOINT_URL_EVENTBRIDGE": os.environ["AWS_ENDPOINT_URL_EVENTBRIDGE"],
         }
 
     def _resolved(self, name: str, value: Any) -> str | None:  # noqa: ANN401 - any part of a template

@@ -11,10 +11,12 @@ from websockets.sync.client import connect
 
 from local.phone import fetch_from, run_phone
 from local.update_client import UpdateClient
+from tests.bus import EventBridge, event_bridge
 from tests.infra import runtime
 from tests.infra.templates import package
 from tests.local.conftest import running
 from tests.local.served import Served
+from tests.local.websockets_served import eventually
 
 pytestmark = pytest.mark.slow
 SECONDS = 20
@@ -27,9 +29,17 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def served(packed: Path) -> Iterator[Served]:
+def bridge() -> Iterator[EventBridge]:
+    """Serve an EventBridge."""
+    with event_bridge() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def served(packed: Path, bridge: EventBridge) -> Iterator[Served]:
     """Serve the packaged functions behind the gateways of one machine."""
-    with running({}, ("tests.infra.packaged", str(packed))) as made:
+    given = {"AWS_ENDPOINT_URL_EVENTBRIDGE": bridge.url}
+    with running(given, ("tests.infra.packaged", str(packed))) as made:
         yield made
 
 
@@ -40,8 +50,8 @@ def provision(served: Served, code: str, number: int) -> None:
     assert run_phone(client, fetch_from("127.0.0.9"), code, pause_seconds=0.02).is_registered
 
 
-def test_a_person_adds_a_phone_and_hears_of_it(served: Served) -> None:
-    """Issue, route, redeem, configure, and tell over the websocket, by way of the stream."""
+def test_a_person_adds_a_phone_and_hears_of_it(served: Served, bridge: EventBridge) -> None:
+    """Issue, route, redeem, configure, and tell over the websocket and the bus of the template."""
     token = served.token("user1")
     with connect(f"ws://127.0.0.1:{served.port}/ws") as socket:
         socket.send(json.dumps({"mt": "UserLogin", "token": token}))
@@ -53,6 +63,16 @@ def test_a_person_adds_a_phone_and_hears_of_it(served: Served) -> None:
             heard.add(json.loads(socket.recv(SECONDS))["mt"])
     (phone,) = served.phones(token)
     assert (phone["hw_id"], phone["state"]) == ("0090337a0001", "current")
+
+    def told() -> list[tuple[str, str]]:
+        entries = [entry for call in bridge.calls for entry in call]
+        return [
+            (entry["EventBusName"], entry["DetailType"])
+            for entry in entries
+            if "0090337a0001" in entry["Detail"]
+        ]
+
+    eventually(lambda: told() == [("default", "PhoneProvisioned")])
 
 
 def test_an_administrator_rolls_phones_out(served: Served) -> None:
