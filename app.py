@@ -84,6 +84,12 @@ def hand_over(event: DynamoDBEvent) -> dict[str, Any]:
     return outward.follow(event)
 
 
+@app.schedule(Rate(1, unit=Rate.MINUTES), name="hand_over_again")
+def hand_over_again(event: object) -> None:  # noqa: ARG001 - Chalice's signature
+    """Tell PBXes what they could not be told before."""
+    outward.remind()
+
+
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="every_minute")
 def every_minute(event: object) -> None:  # noqa: ARG001 - Chalice's signature
     """Tell what could not be told before, and how likely it is that a code is guessed."""

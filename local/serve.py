@@ -128,6 +128,7 @@ def service(own: Mapping[str, str], address: str) -> Iterator[Service]:
             StreamPump(*stream, deployed.follow_notifications, *end),
             StreamPump(*stream, deployed.hand_over, *end, max_retries=PATIENT_RETRIES),
             Schedule("every_minute", deployed.every_minute, every_seconds, region, *end),
+            Schedule("hand_over_again", deployed.hand_over_again, every_seconds, region, *end),
         )
 
     try:

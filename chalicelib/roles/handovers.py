@@ -162,9 +162,7 @@ def redrive(domain: str, after: str, clock: Clock) -> None:
         if device.user and device.registration_id:
             row = Handover(domain, "", device.user, device.hw_id)
             handovers.put_new(transaction, row, clock())
-    if page.next_after is None:
-        handovers.add_wake(transaction, domain, clock())
-    else:
+    if page.next_after is not None:
         handovers.add_redrive(transaction, domain, clock(), page.next_after)
     transaction.commit()
 

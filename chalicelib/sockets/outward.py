@@ -1,49 +1,84 @@
-"""What goes out of the house without a connection: events to whoever has subscribed to them.
+"""What goes out of the house: events to whoever has subscribed, and users' phones to PBXes.
 
-It must not decide what is announced, nor when again; here is only how it is written, and what wakes
-it.
+It must not decide what is announced or handed over, nor when again; here is only how an event is
+written, and what wakes both.
 """
 
 import json
+import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from chalice.app import DynamoDBEvent
 
-from chalicelib import documents
-from chalicelib.roles import announcements
-from chalicelib.roles.announcements import Announcement, Kind
+from chalicelib import documents, observability, pbx
+from chalicelib.core.errors import StoreUnavailableError
+from chalicelib.roles import announcements, handovers
+from chalicelib.roles.announcements import Announcement
+from chalicelib.roles.announcements import Kind as EventKind
 from chalicelib.sockets.connections import now
-from chalicelib.storage import notifications
-from chalicelib.storage.notifications import Fact, NotificationItem
+from chalicelib.storage.notifications import Kind, NotificationItem
 
 VERSION = "1"
 """Of the events' form; another one breaks who reads this one."""
 
-_FACTS = frozenset({notifications.Kind.FACT, notifications.Kind.HANDOVER})
+_FACTS = frozenset({Kind.FACT, Kind.HANDOVER})
+_FOR_PBXES = frozenset({Kind.HANDOVER, Kind.PBX_WAKE, Kind.REDRIVE})
 
 
 def follow(event: DynamoDBEvent) -> dict[str, Any]:
-    """Announce what the stream's records speak of.
+    """Announce what the stream's records speak of, and tell PBXes.
 
     Returns:
-        The first record that could not be announced, from which the stream goes on.
+        The first records of those that could not be announced, and that could not be gone through
+        again; from the first of them the stream goes on. A PBX that cannot be told fails nothing.
     """
-    numbers: list[str] = []
-    facts: list[Fact] = []
-    for record in event.to_dict()["Records"]:
-        image = record["dynamodb"].get("NewImage")
-        if record["eventName"] != "INSERT" or image is None:
+    rows = {
+        record["dynamodb"]["SequenceNumber"]: NotificationItem.from_raw_data(image)
+        for record in event.to_dict()["Records"]
+        if record["eventName"] == "INSERT"
+        and (image := record["dynamodb"].get("NewImage")) is not None
+        # before anything else is read: a kind that newer code writes is nothing to fail for, and
+        # moto tells of a lease that is taken for the first time by its keys alone
+        and image.get("kind", {}).get("S") in _FACTS | _FOR_PBXES
+    }
+    failed = [*_announce(rows), *_redrive(rows)]
+    handovers.follow(_newcomers(rows), pbx.connect, now, time.sleep)
+    return {"batchItemFailures": [{"itemIdentifier": number} for number in failed]}
+
+
+def remind() -> None:
+    """Tell PBXes what they could not be told before."""
+    handovers.remind(pbx.connect, now, time.sleep)
+
+
+def _announce(rows: Mapping[str, NotificationItem]) -> Sequence[str]:
+    facts = {number: row.fact() for number, row in rows.items() if row.kind in _FACTS}
+    announced = announcements.announce(list(facts.values()), detail, now)
+    return list(facts)[announced : announced + 1]
+
+
+def _redrive(rows: Mapping[str, NotificationItem]) -> Sequence[str]:
+    for number, row in rows.items():
+        if row.kind is not Kind.REDRIVE:
             continue
-        # before anything else is read: a kind that newer code writes is nothing to fail for
-        if image["kind"]["S"] in _FACTS:
-            numbers.append(record["dynamodb"]["SequenceNumber"])
-            facts.append(NotificationItem.from_raw_data(image).fact())
-    announced = announcements.announce(facts, detail, now)
-    # here roles/handovers.py tells the PBXes of domains with rows of Kind.HANDOVER, PBX_WAKE or
-    # REDRIVE, whatever became of the events
-    left = numbers[announced : announced + 1]
-    return {"batchItemFailures": [{"itemIdentifier": number} for number in left]}
+        try:
+            handovers.redrive(row.domain, row.after or "", now)
+        except StoreUnavailableError as error:
+            observability.logger().warning("redrive put off", extra={"why": error.what})
+            return [number]
+    return []
+
+
+def _newcomers(rows: Mapping[str, NotificationItem]) -> Mapping[str, Sequence[str]]:
+    """Tell the domains whose PBX must hear something, and which phones have just come or left."""
+    found: dict[str, list[str]] = {}
+    for row in rows.values():
+        if row.kind in _FOR_PBXES:
+            phones = found.setdefault(row.domain, [])
+            phones += [row.hw_id] if row.hw_id else []
+    return found
 
 
 def detail(announced: Announcement, at: datetime) -> str:
@@ -56,7 +91,7 @@ def detail(announced: Announcement, at: datetime) -> str:
         "domain": fact.domain,
         "rollout_id": fact.rollout_id or None,
     }
-    if announced.kind is Kind.REGISTRATION_CHANGED:
+    if announced.kind is EventKind.REGISTRATION_CHANGED:
         written["entries"] = [documents.registration(entry, at) for entry in announced.entries]
     else:
         # as it was then: the device may be another's by now, or gone

@@ -42,7 +42,7 @@ def follow(event: DynamoDBEvent) -> dict[str, Any]:
         item = NotificationItem.from_raw_data(image)
         if item.kind in {Kind.PENDING, Kind.WAKE}:
             domains[item.domain] = None
-        elif item.kind in {Kind.FACT, Kind.HANDOVER}:
+        elif item.kind is Kind.FACT or (item.kind is Kind.HANDOVER and item.change):
             facts.append(item.fact())
     for domain in domains:
         notifications.try_to_deliver(domain, device_provisioned, now)

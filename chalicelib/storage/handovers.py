@@ -182,11 +182,6 @@ def add_redrive(write: Transaction, domain: str, now: datetime, after: str = "")
     write.put("redrive", item)
 
 
-def add_wake(write: Transaction, domain: str, now: datetime) -> None:
-    """Add to a transaction that what is to be handed over is looked at once more."""
-    write.put("wake", _signal(Kind.PBX_WAKE, domain, now))
-
-
 def wake(domain: str, now: datetime) -> None:
     """Let what is to be handed over be looked at once more.
 

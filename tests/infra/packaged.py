@@ -33,6 +33,7 @@ FUNCTIONS = (
     "follow_notifications",
     "hand_over",
     "every_minute",
+    "hand_over_again",
 )
 GIVEN = ("ISSUER", "AUDIENCE", "INSTANCE_DOMAIN", "PUBLIC_URL", "DYNAMODB_ENDPOINT", "SANDBOX")
 """What whoever deploys says of a stage; the engine stands in for AWS's."""

@@ -90,12 +90,18 @@ PERMISSIONS: dict[str, Permissions] = {
     "HandOver": {
         *on_tables(WRITE, "notifications", "devices"),
         *on_tables(READ, "domains", "users", "holdings", "registrations", "codes"),
+        *on_indexes("devices/by-domain"),
         *KEYS,
         ("events:PutEvents", BUS),
         *STREAM,
         ("sqs:SendMessage", "HandoversFailureQueue.Arn"),
     },
     "EveryMinute": {*TELL, *on_tables(("DescribeTable",), "codes")},
+    "HandOverAgain": {
+        *on_tables(WRITE, "notifications", "devices"),
+        *on_tables(READ, "domains", "users", "holdings", "registrations", "codes"),
+        *KEYS,
+    },
 }
 """What each function may do beside writing its log; nothing else."""
 
@@ -110,6 +116,7 @@ SECONDS = dict.fromkeys(PERMISSIONS, 10) | {
     "FollowNotifications": 60,
     "HandOver": 60,
     "EveryMinute": 60,
+    "HandOverAgain": 60,
 }
 
 
@@ -281,11 +288,10 @@ def test_the_stream_has_no_other_reader(resources: Resources) -> None:
     assert table["StreamSpecification"] == {"StreamViewType": "NEW_IMAGE"}
 
 
-def test_what_could_not_be_told_is_tried_every_minute(
-    resources: Resources,
-) -> None:
+@pytest.mark.parametrize("name", ["EveryMinute", "HandOverAgain"])
+def test_what_could_not_be_told_is_tried_every_minute(resources: Resources, name: str) -> None:
     """By a schedule, the one source of its function."""
-    (source,) = resources["EveryMinute"]["Properties"]["Events"].values()
+    (source,) = resources[name]["Properties"]["Events"].values()
     assert source == {"Type": "Schedule", "Properties": {"Schedule": "rate(1 minute)"}}
 
 
