@@ -35,7 +35,9 @@ from chalicelib.storage import idempotency
 from chalicelib.storage import notifications as notification_table
 from chalicelib.storage.connection import Item
 from local import demo
+from tests import bus as buses
 from tests import world
+from tests.bus import Bus
 from tests.conftest import use
 from tests.releases import dumps, story
 from tests.releases.dumps import Dump
@@ -230,6 +232,16 @@ def test_what_the_stream_still_held_is_told(dump: Dump, wires: Wires) -> None:
     (told,) = [one for one in wires.sent[opened["admin"]] if one["mt"] == "RegistrationChanged"]
     assert {one["sip"] for one in told["entries"]} == {"user6", "user7", "user8", "user9"}
     assert [one["mt"] for one in wires.sent[opened["instance"]]] == ["DeviceProvisioned"]
+
+
+def test_what_the_stream_still_held_is_an_event(dump: Dump, bus: Bus) -> None:
+    """Of rollouts at least: not every release wrote down that a phone came."""
+    rows = stream_event(*dump.tables["notifications"])
+    assert app.hand_over(rows, None) == {"batchItemFailures": []}
+    told = {entry["sip"] for one in bus.told("RegistrationChanged") for entry in one["entries"]}
+    assert told == {"user6", "user7", "user8", "user9"}
+    for entry in bus.taken:
+        buses.hold(entry)
 
 
 def test_lists_are_read(dump: Dump, now: datetime) -> None:
