@@ -11,14 +11,14 @@ import app
 from chalicelib import pbx as adapter
 from chalicelib.core.devices import PbxState
 from chalicelib.core.user_objects import Trouble
-from chalicelib.roles import handovers, pbxes, users
+from chalicelib.roles import handovers, notifications, pbxes, users
 from chalicelib.sockets import outward
 from chalicelib.storage import devices, leases, lists
-from chalicelib.storage.notifications import Kind, NotificationItem
+from chalicelib.storage.notifications import Fact, Kind, NotificationItem
 from tests import faults, world
 from tests.played_pbx import PlayedPbx
 from tests.processes import Clock
-from tests.wires import Wires, stream_event
+from tests.wires import stream_event
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -126,13 +126,16 @@ def test_who_is_told_again_is_no_news(
     pbx: PlayedPbx, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For people, to whom nothing has happened."""
-    wires = Wires(monkeypatch)
+    told: list[Fact] = []
+    monkeypatch.setattr(notifications, "tell_people", lambda fact, *_: told.append(fact))
     world.redeem(world.issue().digits)
+    app.follow_notifications(stream_event(*rows(Kind.HANDOVER)), None)
+    assert [fact.hw_id for fact in told] == [world.HW_ID]
     follow(*rows(Kind.HANDOVER))
     handovers.redrive(DOMAIN, "", clock)
-    app.follow_notifications(stream_event(*rows(Kind.HANDOVER)), None)
     assert len(rows(Kind.HANDOVER)) == 1
-    assert wires.all_sent == []
+    app.follow_notifications(stream_event(*rows(Kind.HANDOVER)), None)
+    assert len(told) == 1
 
 
 def test_a_worker_that_died_is_waited_for(pbx: PlayedPbx, clock: Clock) -> None:
