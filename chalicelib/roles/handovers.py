@@ -169,9 +169,7 @@ def redrive(domain: str, after: str, clock: Clock) -> None:
 
 def access_of(domain: Domain) -> Access:
     """Tell how a domain's PBX is spoken to, the password in clear."""
-    password = ""
-    if domain.sealed_pbx_password:
-        password = vault.unseal(domain.sealed_pbx_password, purpose_of(domain.domain))
+    password = vault.unseal(domain.sealed_pbx_password, purpose_of(domain.domain))
     return Access(domain.pbx_url, domain.pbx_app, password)
 
 

@@ -15,7 +15,7 @@ from chalicelib.core.devices import Device, PbxState
 from chalicelib.core.errors import StoreUnavailableError
 from chalicelib.core.user_objects import FindBy, Hindrance, Trouble
 from chalicelib.roles import assignments, handovers, issuing, pbxes, users
-from chalicelib.storage import connection, devices, leases, lists
+from chalicelib.storage import audit, connection, devices, leases, lists, redemptions
 from chalicelib.storage import domains as domain_table
 from chalicelib.storage import handovers as table
 from chalicelib.storage.notifications import Kind, NotificationItem
@@ -472,6 +472,8 @@ def test_all_phones_can_be_handed_over_once_more(
     monkeypatch.setattr(handovers, "BATCH", 2)
     hw_ids = [come() for _ in range(4)]
     strangers = [come("user3") for _ in range(3)]
+    nobodys = replace(found(hw_ids[0]), hw_id="0090330000fd", user="")
+    redemptions.admit(nobodys, None, audit.Entry(DOMAIN, NOW, "device admitted", "-", "-", "-"))
     deliver(pbx, clock)
     pbx.devices["user1"] = []
     pbx.hire("user3")

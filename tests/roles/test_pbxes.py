@@ -113,6 +113,14 @@ def test_a_pbx_is_taken_away_with_all_that_is_known_of_it() -> None:
         pbxes.show(world.admin(), DOMAIN)
 
 
+def test_domains_with_a_pbx_are_listed_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In as many pages as they take."""
+    put()
+    pbxes.put(world.platform(), "other.example", SETTINGS)
+    monkeypatch.setattr(domain_table, "MAX_CATEGORIES", 1)
+    assert domain_table.list_with_pbx() == [DOMAIN, "other.example"]
+
+
 def test_a_domain_that_goes_takes_its_pbx_with_it() -> None:
     """The schedule looks for it no more."""
     domains.create(world.platform(), "new.example", {})

@@ -364,7 +364,7 @@ def test_nothing_is_settled_without_the_lease() -> None:
     assert taken("h3").sequence == 0
 
 
-@pytest.mark.parametrize("step", ["acquire", "give_back"])
+@pytest.mark.parametrize("step", ["acquire", "prolong", "give_back"])
 def test_a_lease_is_neither_had_nor_lost_when_the_table_does_not_answer(
     monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -373,6 +373,7 @@ def test_a_lease_is_neither_had_nor_lost_when_the_table_does_not_answer(
     again = UNTIL + MILLISECOND
     steps = {
         "acquire": lambda: leases.acquire(world.DOMAIN, USERS_INSTANCES, "h2", again, again),
+        "prolong": lambda: leases.prolong(lease, again),
         "give_back": lambda: leases.give_back(lease),
     }
     error = faults.client_error("ValidationException", "UpdateItem")
