@@ -1,4 +1,4 @@
-"""A domain's PBX, spoken to as one of its app objects: AppWebsocket, and PbxAdminApi on it.
+"""A domain's PBX, spoken to as one of its app objects: AppWebsocket, and two of its apis.
 
 What has been seen to work with real ones and what is only inferred stands in docs/pbx.md. It must
 not decide what a user shall have there, nor let a password or a digest into a text.
@@ -8,6 +8,7 @@ import json
 import socket
 import ssl
 import time
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
@@ -21,18 +22,24 @@ from websockets.sync.client import connect as connect_websocket
 from chalicelib.core import user_objects
 from chalicelib.core.app_login import Login, digest
 from chalicelib.core.errors import PbxRefusedError, PbxUnavailableError
-from chalicelib.core.user_objects import Access, Entry, FindBy, Step, Trouble, UserObject
+from chalicelib.core.user_objects import Access, Entry, FindBy, Row, Step, Trouble, UserObject
 
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 5
 _MAX_MESSAGE_BYTES = 1 << 20
 _CLOSE_SECONDS = 1
 _INFO = "{}"
+_IN_FLIGHT = 8
+"""How many rows of a table are asked for at once: each is an answer of its own."""
+
+_COLUMNS = ("guid", "h323", "cn", "e164", "emails", "devices", "pseudo")
+_CHANGES = frozenset({"ReplicateAdd", "ReplicateUpdate", "ReplicateDel"})
+_NOT_GRANTED = {Step.ADMIN_API: Trouble.NO_RIGHTS, Step.USERS_API: Trouble.NO_TABLE}
 _FOUND_BY = {FindBy.SIP: "h323", FindBy.NAME: "cn"}
 
 
 class Pbx(Protocol):
-    """What is asked of a PBX: the port that roles/handovers.py speaks to.
+    """What is asked of a PBX: the port that roles/handovers.py and replications.py speak to.
 
     Args:
         apis: what the PBX says that it grants, None if it has said nothing.
@@ -47,6 +54,9 @@ class Pbx(Protocol):
         self, by: FindBy, name: str, guid: str, devices: Sequence[Entry]
     ) -> tuple[UserObject | None, UserObject | None]:
         """Write a user's devices; returns the user as it was just before, and as it is then."""
+
+    def users(self, max_rows: int, seconds: float) -> Iterator[Row]:
+        """Read the table of users; what was read before trouble counts."""
 
 
 @contextmanager
@@ -75,7 +85,7 @@ class Connection:
         self.apis: frozenset[str] | None = None
         self._socket = opened
         self._numbers = count()
-        self._answers: dict[str, Mapping[str, Any]] = {}
+        self._answers: defaultdict[str, deque[Mapping[str, Any]]] = defaultdict(deque)
 
     def log_in(self, access: Access) -> None:
         """Prove the app object's password.
@@ -142,6 +152,53 @@ class Connection:
             raise PbxRefusedError(user_objects.refused(str(said)))
         return _user(before), _user(after)
 
+    def users(self, max_rows: int, seconds: float) -> Iterator[Row]:
+        """Read the table of users, row by row, with whatever else stands in it.
+
+        Args:
+            max_rows: how many are read at most.
+            seconds: how long no new one is waited for.
+
+        Raises:
+            PbxUnavailableError: the table is not granted, no answer, or not as agreed; or too long
+                for this. What was read until then is right.
+
+        Source: docs/decisions/0027.
+        """
+        ends = time.monotonic() + seconds
+        src = self._start()
+        following = {"api": Step.USERS_API, "mt": "ReplicateNext"}
+        for _ in range(_IN_FLIGHT):
+            self._send(following, src)
+        for read in count():
+            answer = self._answer_to(src, Step.USERS_API)
+            if answer.get("error"):
+                raise PbxUnavailableError(Trouble.UNREADABLE)
+            columns = answer.get("columns")
+            if not isinstance(columns, dict) or not isinstance(columns.get("guid"), str):
+                return
+            if read >= max_rows:
+                raise PbxUnavailableError(Trouble.TOO_LONG)
+            yield _row(columns)
+            if time.monotonic() >= ends:
+                raise PbxUnavailableError(Trouble.TOO_LONG)
+            self._send(following, src)
+
+    def _start(self) -> str:
+        """Begin with the table of users → the `src` under which its rows come."""
+        columns: dict[str, Any] = {name: {} for name in _COLUMNS}
+        start = {"api": Step.USERS_API, "mt": "ReplicateStart", "add": True, "del": True}
+        src = self._send({**start, "columns": columns})
+        try:
+            answer = self._answer_to(src, Step.USERS_API)
+        except PbxUnavailableError as error:
+            # who is not granted it is not answered, whether or not the PBX says what it grants
+            is_silent = error.trouble is Trouble.NO_ANSWER
+            raise PbxUnavailableError(Trouble.NO_TABLE if is_silent else error.trouble) from None
+        if answer.get("error"):
+            raise PbxUnavailableError(Trouble.NO_TABLE)
+        return src
+
     def ask(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
         """Send a request → its answer.
 
@@ -150,8 +207,8 @@ class Connection:
         """
         return self._answer_to(self._send(message))
 
-    def _send(self, message: Mapping[str, Any]) -> str:
-        src = f"dialtone{next(self._numbers)}"
+    def _send(self, message: Mapping[str, Any], src: str = "") -> str:
+        src = src or f"dialtone{next(self._numbers)}"
         text = json.dumps({**message, "src": src}, ensure_ascii=False, separators=(",", ":"))
         try:
             self._socket.send(text)
@@ -159,23 +216,27 @@ class Connection:
             raise PbxUnavailableError(Trouble.CONNECTION_LOST) from None
         return src
 
-    def _answer_to(self, src: str) -> Mapping[str, Any]:
-        """Wait for the answer to a request; what belongs to another one is kept for it."""
+    def _answer_to(self, src: str, api: Step = Step.ADMIN_API) -> Mapping[str, Any]:
+        """Wait for the answer to a request; what belongs to another one is kept for it.
+
+        Args:
+            api: whose request it is, which may not be granted.
+        """
         end = time.monotonic() + ANSWER_SECONDS
-        while src not in self._answers:
-            told = self._received(end)
+        while not self._answers[src]:
+            told = self._received(end, api)
             if told.get("mt") == "PbxInfo":
                 self.apis = _apis(told)
-            elif isinstance(told.get("src"), str):
-                self._answers[told["src"]] = told
-        return self._answers.pop(src)
+            elif isinstance(told.get("src"), str) and told.get("mt") not in _CHANGES:
+                self._answers[told["src"]].append(told)
+        return self._answers[src].popleft()
 
-    def _received(self, end: float) -> Mapping[str, Any]:
+    def _received(self, end: float, api: Step) -> Mapping[str, Any]:
         try:
             told = json.loads(self._socket.recv(max(0.0, end - time.monotonic())))
         except TimeoutError:
-            is_refused = self.apis is not None and Step.ADMIN_API not in self.apis
-            trouble = Trouble.NO_RIGHTS if is_refused else Trouble.NO_ANSWER
+            is_refused = self.apis is not None and api not in self.apis
+            trouble = _NOT_GRANTED[api] if is_refused else Trouble.NO_ANSWER
             raise PbxUnavailableError(trouble) from None
         except ConnectionClosed:
             raise PbxUnavailableError(Trouble.CONNECTION_LOST) from None
@@ -239,6 +300,28 @@ def _user(told: Mapping[str, Any]) -> UserObject | None:
     if not isinstance(guid, str) or not is_list:
         raise PbxUnavailableError(Trouble.UNREADABLE)
     return UserObject(guid, devices)
+
+
+def _row(columns: Mapping[str, Any]) -> Row:
+    """Read a row; what is not as agreed in it counts as not told."""
+    emails = [one.get("email") for one in _entries(columns.get("emails"))]
+    told = {
+        "name": columns.get("cn"),
+        "number": columns.get("e164"),
+        "email": emails[0] if emails else None,
+    }
+    sip = columns.get("h323")
+    return Row(
+        sip if isinstance(sip, str) else "",
+        {name: value for name, value in told.items() if isinstance(value, str)},
+        _entries(columns.get("devices")),
+        is_user=not columns.get("pseudo"),
+    )
+
+
+def _entries(told: object) -> tuple[Entry, ...]:
+    listed = told if isinstance(told, list) else []
+    return tuple(one for one in listed if isinstance(one, dict))
 
 
 def _apis(told: Mapping[str, Any]) -> frozenset[str]:

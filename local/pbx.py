@@ -38,6 +38,9 @@ _TEXTS = ("h323", "cn", "dn", "e164", "email")
 MEMBERS = ("guid", *_TEXTS, "devices")
 """Those of a user object that apps see."""
 
+COLUMNS = ("guid", "h323", "cn", "dn", "e164", "emails", "devices", "pseudo")
+"""Those of the table of users: there may be several e-mails, each a row of a table of its own."""
+
 
 @dataclass(frozen=True)
 class AppObject:
@@ -61,6 +64,7 @@ class User:
         devices: the user's own: `hw`, `text`, `app`, and flags as `admin`, `no-filter`, `tls`.
         template_devices: those that the user's config template brings.
         is_locked: apps cannot change it; ours.
+        pseudo: what it is if it is no user: an app, a trunk, …
     """
 
     guid: str
@@ -72,12 +76,19 @@ class User:
     devices: list[Device] = field(default_factory=list)
     template_devices: list[Device] = field(default_factory=list)
     is_locked: bool = False
+    pseudo: str = ""
 
     def members(self, *, has_template: bool = False) -> Message:
         """Write what an app sees of it, with what its template brings or without."""
         told = {name: value for name, value in asdict(self).items() if name in MEMBERS and value}
         template = deepcopy(self.template_devices) if has_template else []
         return told | {"devices": told.get("devices", []) + template}
+
+    def columns(self) -> Message:
+        """Write its row of the table of users."""
+        told = self.members()
+        emails = [{"email": told.pop("email")}] if "email" in told else []
+        return told | {"emails": emails} | ({"pseudo": self.pseudo} if self.pseudo else {})
 
 
 @dataclass(eq=False)
@@ -153,11 +164,13 @@ class Pbx:
         e164: str = "",
         email: str = "",
         template_devices: list[Device] | None = None,
+        pseudo: str = "",
     ) -> User:
         """Add a user object → a copy of it; `cn` and `dn` are the SIP name unless given."""
         guid = secrets.token_hex(16)
         template = deepcopy(template_devices or [])
         user = User(guid, h323, cn or h323, dn or cn or h323, e164, email, [], template)
+        user.pseudo = pseudo
         with self._lock:
             self._users[guid] = user
             self._changed("Add", user)
@@ -239,10 +252,10 @@ class Pbx:
             return {"guid": user.guid}
 
     def row(self, guid: str) -> Message | None:
-        """Return what an app sees of a user object, None if it is gone."""
+        """Return the row of a user object in the table of users, None if it is gone."""
         with self._lock:
             user = self._users.get(guid)
-            return user.members() if user else None
+            return user.columns() if user else None
 
     def listen(self, listener: Listener) -> list[str]:
         """Tell a listener every change from now on → the guids that there are now."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chalicelib.core import app_login
-from local.pbx import MEMBERS, AppObject, Message, Pbx, User
+from local.pbx import COLUMNS, AppObject, Message, Pbx, User
 
 BROKEN = "<html>502 Bad Gateway</html>"
 
@@ -129,7 +129,7 @@ class Conversation:
         """Begin a replication; changes are told from here on, also of rows yet to be fetched."""
         self.end()
         asked = message.get("columns", {})
-        columns = [name for name in MEMBERS if name == "guid" or name in asked]
+        columns = [name for name in COLUMNS if name == "guid" or name in asked]
         flags = {"Add": message.get("add"), "Del": message.get("del"), "Update": True}
         kinds = frozenset(kind for kind, is_asked in flags.items() if is_asked)
         left = deque(self._pbx.listen(self._hear))
@@ -146,7 +146,7 @@ class Conversation:
     def _hear(self, kind: str, user: User) -> None:
         replication = self._replication
         if replication is not None and kind in replication.kinds:
-            columns = replication.cut(user.members())
+            columns = replication.cut(user.columns())
             self._tell(
                 _compact({"mt": f"Replicate{kind}", **replication.envelope, "columns": columns})
             )

@@ -4,17 +4,20 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from chalicelib.core.errors import PbxRefusedError, PbxUnavailableError
-from chalicelib.core.user_objects import Access, Entry, FindBy, Trouble, UserObject
+from chalicelib.core.user_objects import Access, Entry, FindBy, Row, Trouble, UserObject
 
 
 class PlayedPbx:
-    """The port that roles/handovers.py speaks to.
+    """The port that roles/handovers.py and replications.py speak to.
 
     Args:
         trouble: why it cannot be spoken to, None if it can.
+        rows: what else its table of users tells of whom; its devices are told besides.
+        table_trouble: why its table ends early, None if it does not; after how many rows.
         refuses: name of a user → what it says when that one's devices are written.
         before_write: called before devices are written, as another who writes would come.
         calling: told the name of each request, and makes it.
@@ -24,6 +27,9 @@ class PlayedPbx:
         self.devices: dict[str, list[Entry]] = {name: [] for name in names}
         self.guids = {name: secrets.token_hex(16) for name in names}
         self.trouble: Trouble | None = None
+        self.rows: dict[str, Row] = {}
+        self.table_trouble: tuple[Trouble, int] | None = None
+        self.reads: list[tuple[int, float]] = []
         self.refuses: dict[str, str] = {}
         self.before_write: Callable[[], object] = lambda: None
         self.calling: Callable[[str, Callable[[], Any]], Any] = lambda _, made: made()
@@ -57,6 +63,15 @@ class PlayedPbx:
             "put_devices", lambda: self._put(name, guid, devices)
         )
         return put
+
+    def users(self, max_rows: int, seconds: float) -> Iterator[Row]:
+        """Read the table of users."""
+        self.reads.append((max_rows, seconds))
+        trouble, after = self.table_trouble or (None, len(self.devices))
+        for name in list(self.devices)[:after]:
+            yield replace(self.rows.get(name, Row(name)), devices=self.devices[name])
+        if trouble is not None:
+            raise PbxUnavailableError(trouble)
 
     def hw_ids(self, name: str) -> list[str]:
         """Tell the hardware ids of a user's devices, in their order."""

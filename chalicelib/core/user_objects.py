@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from chalicelib.core.devices import Device, parse_hw_id
+from chalicelib.core.devices import Device, parse_any_hw_id, parse_hw_id
 
 PATH = "/PBX0/APPS/websocket"
 """Where a PBX takes app objects, unless an address says otherwise."""
@@ -47,6 +47,8 @@ class Trouble(StrEnum):
     NO_WEBSOCKET = "no AppWebsocket"
     PASSWORD = "password"  # noqa: S105 - a reason
     NO_RIGHTS = "no PbxAdminApi"
+    NO_TABLE = "no PbxTableUsers"
+    TOO_LONG = "table too long"
     NO_ANSWER = "no answer"
     UNREADABLE = "unreadable answer"
     CONNECTION_LOST = "connection lost"
@@ -71,6 +73,8 @@ _STEP_OF = {
     Trouble.NO_WEBSOCKET: Step.WEBSOCKET,
     Trouble.PASSWORD: Step.PASSWORD,
     Trouble.NO_RIGHTS: Step.ADMIN_API,
+    Trouble.NO_TABLE: Step.USERS_API,
+    Trouble.TOO_LONG: Step.USERS_API,
     Trouble.NO_ANSWER: Step.ADMIN_API,
     Trouble.UNREADABLE: Step.ADMIN_API,
     Trouble.CONNECTION_LOST: Step.ADMIN_API,
@@ -113,6 +117,34 @@ class UserObject:
     devices: Sequence[Entry] = ()
 
 
+@dataclass(frozen=True)
+class Row:
+    """A row of a PBX's table of users.
+
+    Args:
+        sip: its SIP name, empty for none.
+        values: what it tells of name, number and email.
+        devices: as the PBX told them.
+        is_user: False for what only stands among them: apps, trunks, …
+    """
+
+    sip: str
+    values: Mapping[str, str] = field(default_factory=dict)
+    devices: Sequence[Entry] = ()
+    is_user: bool = True
+
+    def hw_ids(self) -> set[str]:
+        """Tell the hardware ids of its devices; softphones and the like have none."""
+        told = (parse_any_hw_id(_hw_id(entry)) for entry in self.devices)
+        return {hw_id for hw_id in told if hw_id}
+
+
+def missing(devices: Sequence[Entry], wanted: Iterable[Device]) -> list[Device]:
+    """Tell which phones are not among a user's devices."""
+    there = {_hw_id(entry) for entry in devices}
+    return [device for device in wanted if device.hw_id not in there]
+
+
 def merged(
     devices: Sequence[Entry],
     come: Iterable[Device],
@@ -129,9 +161,7 @@ def merged(
     """
     unwanted = set(gone)
     kept = [entry for entry in devices if _hw_id(entry) not in unwanted]
-    there = {_hw_id(entry) for entry in kept}
-    new = [device for device in come if device.hw_id not in there]
-    return [*kept, *(_entry(device, flags) for device in new)]
+    return [*kept, *(_entry(device, flags) for device in missing(kept, come))]
 
 
 def with_others(
@@ -180,8 +210,17 @@ def _as_possible(went: dict[Step, bool | None], url: str) -> dict[Step, bool | N
 
 def refused(told: str) -> str:
     """Write as a reason what a PBX says when it refuses a change, in one short line."""
+    return _reason(Hindrance.REFUSED, told)
+
+
+def of_another_user(sip: str) -> str:
+    """Write as a reason that the PBX has a phone at another user, in one short line."""
+    return _reason(Hindrance.ANOTHER_USER, sip)
+
+
+def _reason(hindrance: Hindrance, told: str) -> str:
     words = " ".join(told.split())
-    return f"{Hindrance.REFUSED}: {words}"[:MAX_REASON_LENGTH] if words else Hindrance.REFUSED
+    return f"{hindrance}: {words}"[:MAX_REASON_LENGTH] if words else hindrance
 
 
 def _hw_id(entry: Entry) -> str:

@@ -11,7 +11,7 @@ from websockets.sync.server import serve as serve_websockets
 
 from chalicelib import pbx as adapter
 from chalicelib.core.errors import PbxRefusedError, PbxUnavailableError
-from chalicelib.core.user_objects import Access, FindBy, Trouble, UserObject
+from chalicelib.core.user_objects import Access, FindBy, Row, Trouble, UserObject
 from local.pbx import APP, LOCKED, PASSWORD, AppObject, Pbx
 from local.pbx_server import PbxServer, serve
 from tests.local import self_signed
@@ -197,13 +197,99 @@ def test_another_web_server_is_no_pbx(server: PbxServer) -> None:
     assert trouble_with(server.url.replace("/PBX0", "/PBX1")) is Trouble.NO_WEBSOCKET
 
 
+def read(url: str, app: str = APP, *, max_rows: int = 100) -> list[Row]:
+    """Read a PBX's table of users."""
+    with adapter.connect(access(url, app)) as opened:
+        return list(opened.users(max_rows, 30))
+
+
+def trouble_reading(url: str, app: str = APP, *, max_rows: int = 100) -> tuple[str, int]:
+    """Tell why a table cannot be read, and how many rows came before."""
+    rows: list[Row] = []
+    with (
+        pytest.raises(PbxUnavailableError) as raised,
+        adapter.connect(access(url, app)) as opened,
+    ):
+        rows.extend(opened.users(max_rows, 30))
+    return raised.value.trouble, len(rows)
+
+
+def test_the_table_of_users_is_read(server: PbxServer) -> None:
+    """Fewer rows than are asked for at once, and what is no user is told apart."""
+    server.pbx.put_devices("user1", [HAND_MADE])
+    server.pbx.add_user("user2", cn="User 2", e164="102", email="user2@example.com")
+    server.pbx.add_user("lobby", pseudo="waiting")
+    assert read(server.url) == [
+        Row("user1", {"name": "User 1"}, (HAND_MADE,)),
+        Row("user2", {"name": "User 2", "number": "102", "email": "user2@example.com"}),
+        Row("lobby", {"name": "lobby"}, is_user=False),
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 7, 8, 9, 500])
+def test_a_table_of_any_length_comes_whole_and_in_order(count: int) -> None:
+    """However many rows are asked for at once; as many as are allowed are not too many."""
+    known = Pbx()
+    for number in range(count):
+        known.add_user(f"user{number:03}")
+    with serve(known) as server:
+        rows = read(server.url, max_rows=count)
+        assert [row.sip for row in rows] == [f"user{number:03}" for number in range(count)]
+        if count == 500:
+            assert trouble_reading(server.url, max_rows=499) == (Trouble.TOO_LONG, 499)
+
+
+def test_a_table_is_read_as_long_as_there_is_time(server: PbxServer) -> None:
+    """What came until then is there."""
+    with adapter.connect(access(server.url)) as opened:
+        for number in range(20):
+            server.pbx.add_user(f"clerk{number}")
+        rows = opened.users(100, 0.3)
+        seen = [next(rows)]
+        server.pbx.delay_seconds = 0.1
+        with pytest.raises(PbxUnavailableError) as raised:
+            seen += rows
+    assert raised.value.trouble is Trouble.TOO_LONG
+    assert seen[0].sip == "user1"
+
+
+def test_others_can_be_asked_for_while_a_table_is_read(server: PbxServer) -> None:
+    """No row is lost by it, and what changes meanwhile is no row."""
+    for number in range(20):
+        server.pbx.add_user(f"clerk{number}")
+    with adapter.connect(access(server.url)) as opened:
+        seen = []
+        for row in opened.users(100, 30):
+            assert opened.find(FindBy.SIP, row.sip) is not None
+            server.pbx.put_devices(row.sip, [PHONE])
+            seen.append(row.sip)
+    assert seen == ["user1", *(f"clerk{number}" for number in range(20))]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("has_info", [True, False])
+def test_a_table_that_is_not_granted_is_told(server: PbxServer, *, has_info: bool) -> None:
+    """It is not answered, whether or not the PBX says what it grants."""
+    server.pbx.app_objects["poor"] = AppObject(PASSWORD, frozenset({"PbxAdminApi"}))
+    server.pbx.has_pbx_info = has_info
+    assert trouble_reading(server.url, app="poor") == (Trouble.NO_TABLE, 0)
+
+
+def test_a_table_can_be_all_that_is_granted(server: PbxServer) -> None:
+    """It needs nothing else."""
+    server.pbx.app_objects["table"] = AppObject(PASSWORD, frozenset({"PbxTableUsers"}))
+    assert [row.sip for row in read(server.url, "table")] == ["user1"]
+
+
 @contextmanager
 def saying(*lines: str) -> Iterator[str]:
-    """Serve a websocket that answers each message with the next of some texts."""
+    """Serve a websocket that answers each message with the next of some texts; "" ends it."""
     texts = list(lines)
 
     def converse(connection: object) -> None:
         for _ in connection:  # type: ignore[attr-defined]
+            if texts and not texts[0]:
+                return
             if texts:
                 connection.send(texts.pop(0))  # type: ignore[attr-defined]
 
@@ -241,6 +327,67 @@ def test_whatever_is_said_has_a_defined_end(texts: list[str], expected: Trouble)
     """Nothing of it is believed."""
     with saying(*texts) as url:
         assert trouble_with(url) is expected
+
+
+START = '{"src":"dialtone2","mt":"ReplicateStartResult"}'
+
+
+def row(columns: str) -> str:
+    """Write the answer to a ReplicateNext."""
+    return f'{{"src":"dialtone2","mt":"ReplicateNextResult","columns":{columns}}}'
+
+
+ONE = row('{"guid":"g","h323":"a"}')
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        row("{}"),
+        row("null"),
+        row('{"h323":"b"}'),
+        row("[1]"),
+        '{"src":"dialtone2","mt":"ReplicateNextResult"}',
+    ],
+)
+def test_a_table_ends_with_a_row_that_is_none(end: str) -> None:
+    """By the one test or the other that clients make."""
+    change = '{"src":"dialtone2","mt":"ReplicateUpdate","columns":{"guid":"g","h323":"a"}}'
+    with saying(CHALLENGE, LOGIN, START, ONE, change, end) as url:
+        assert read(url) == [Row("a")]
+
+
+def test_what_is_not_as_agreed_in_a_row_is_not_told() -> None:
+    """The rest of it is."""
+    odd = '{"guid":"g","cn":1,"e164":"1","emails":[1,{}],"devices":{"hw":1},"pseudo":""}'
+    devices = '{"guid":"g","h323":"b","devices":[1,{"hw":"c"}]}'
+    with saying(CHALLENGE, LOGIN, START, row(odd), row(devices), row("{}")) as url:
+        assert read(url) == [Row("", {"number": "1"}), Row("b", {}, ({"hw": "c"},))]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ([START[:-1] + ',"error":"no"}'], (Trouble.NO_TABLE, 0)),
+        (["no JSON"], (Trouble.UNREADABLE, 0)),
+        ([START, ONE], (Trouble.NO_ANSWER, 1)),
+        ([START, ONE, "no JSON"], (Trouble.UNREADABLE, 1)),
+        ([START, ONE, '{"src":"dialtone2","error":1}'], (Trouble.UNREADABLE, 1)),
+    ],
+)
+def test_a_table_that_ends_early_says_why(texts: list[str], expected: tuple[str, int]) -> None:
+    """And an error is no end."""
+    with saying(CHALLENGE, LOGIN, *texts) as url:
+        assert trouble_reading(url) == expected
+
+
+def test_a_connection_that_ends_amid_a_table_is_told() -> None:
+    """What came before it was cut counts."""
+    with saying(CHALLENGE, LOGIN, START, *([ONE] * 8), "") as url:
+        trouble, rows = trouble_reading(url)
+    assert trouble is Trouble.CONNECTION_LOST
+    assert 1 <= rows <= 8
 
 
 def test_a_redirect_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
