@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from chalicelib.storage.audit import Entry
     from chalicelib.storage.domains import Category, Domain
     from chalicelib.storage.installations import Installation
+    from chalicelib.storage.replications import Replication
     from chalicelib.storage.sightings import Seen
     from chalicelib.storage.users import User
 
@@ -276,6 +277,7 @@ def pbx(seen: "Overview") -> dict[str, Any]:
         "has_password": bool(known.sealed_pbx_password),
         "find_by": known.pbx_find_by,
         **{flag.name.lower(): flag.name.lower() in known.pbx_flags for flag in Flag},
+        "imports_users": known.pbx_imports_users,
         "trouble": {
             "reason": standing.reason,
             "since": standing.since,
@@ -294,6 +296,20 @@ def pbx(seen: "Overview") -> dict[str, Any]:
             }
             for one in seen.waiting
         ],
+        "replication": _replication(seen.replication),
+    }
+
+
+def _replication(known: "Replication | None") -> dict[str, Any] | None:
+    if known is None or known.replicated_at is None:
+        return None
+    from chalicelib.storage.replications import COUNTS
+
+    return {
+        "at": known.replicated_at,
+        **{name: known.counts.get(name) for name in COUNTS},
+        "trouble": known.reason or None,
+        "retry_at": known.retry_at,
     }
 
 

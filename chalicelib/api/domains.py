@@ -152,6 +152,13 @@ def redrive_pbx(call: Call, domain: str) -> Response:
     return nothing()
 
 
+@views.post("/domains/{domain}/pbx/replicate")
+def replicate_pbx(call: Call, domain: str) -> Response:
+    """Let the users of a domain's PBX be read at once."""
+    pbxes.replicate(call.asking, domain)
+    return nothing()
+
+
 @views.route("/domains/{domain}/audit", methods=["GET"])
 def list_audit(call: Call, domain: str) -> Response:
     """List what happened in a domain in a month."""

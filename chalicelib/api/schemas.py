@@ -185,6 +185,7 @@ class PbxSettings(_Body):
     reverse_proxy: bool = False
     tls_only: bool = False
     no_mobility: bool = False
+    imports_users: bool = False
 
     def given(self) -> dict[str, Any]:
         """Tell what was sent, each flag that is set by its name."""
@@ -194,6 +195,7 @@ class PbxSettings(_Body):
             "app_object": self.app_object,
             "find_by": self.find_by,
             "flags": flags,
+            "imports_users": self.imports_users,
         }
         return sent | ({"password": self.password} if self.password else {})
 

@@ -16,10 +16,11 @@ from chalicelib import observability
 from chalicelib.core import user_objects
 from chalicelib.core.devices import Device, PbxState
 from chalicelib.core.errors import PbxRefusedError, PbxUnavailableError, StoreUnavailableError
-from chalicelib.core.user_objects import Access, Entry, FindBy, Flag, Hindrance
+from chalicelib.core.user_objects import Access
 from chalicelib.roles import turns
+from chalicelib.roles.placements import Place
 from chalicelib.roles.turns import Clock
-from chalicelib.storage import devices, domains, handovers, leases, notifications, users, vault
+from chalicelib.storage import devices, domains, handovers, leases, notifications, vault
 from chalicelib.storage.connection import Transaction, at_once
 from chalicelib.storage.domains import Domain
 from chalicelib.storage.handovers import Handover, Standing
@@ -47,7 +48,6 @@ BATCH = 100
 REDRIVE_BATCH = 90
 """With the row that goes on, it is one transaction."""
 
-_MAX_ROUNDS = 5
 _JITTER = 0.25
 
 
@@ -251,54 +251,39 @@ class _Worker:
         known = {device.hw_id: device for device in devices.find_all(hw_ids)}
         come = [known[hw_id] for hw_id in hw_ids if self._is_theirs(owner, known.get(hw_id))]
         gone = [hw_id for hw_id in hw_ids if not self._is_theirs(owner, known.get(hw_id))]
-        causes = sorted({one.correlation_id for one in group})
-        try:
-            self._write(pbx, owner, come, gone)
-        except PbxRefusedError as error:
-            attempts = max(one.attempts for one in group) + 1
-            handovers.put_off(group, error.reason, self._later(attempts))
-            self._mark(come, PbxState.FAILED, error.reason)
-            observability.count("PbxRefused", len(group))
-            for _ in observability.under_each(causes):
-                observability.logger().warning("not taken by the PBX", extra={"why": error.reason})
+        place = Place(pbx, self._domain, owner)
+        held = place.held_by_others(come)
+        for device in come:
+            if device.hw_id in held:
+                reason = user_objects.of_another_user(held[device.hw_id])
+                theirs = [one for one in group if one.hw_id == device.hw_id]
+                self._put_off(theirs, [device], reason)
+        come = [device for device in come if device.hw_id not in held]
+        group = [one for one in group if one.hw_id not in held]
+        if not group:
             return
+        try:
+            place.write(come, gone, self._hold)
+        except PbxRefusedError as error:
+            self._put_off(group, come, error.reason)
+        else:
+            self._settle(group, come)
+
+    def _put_off(self, group: Sequence[Handover], come: Sequence[Device], reason: str) -> None:
+        """Keep that the PBX did not take phones, to try them again later."""
+        attempts = max(one.attempts for one in group) + 1
+        handovers.put_off(group, reason, self._later(attempts))
+        self._mark(come, PbxState.FAILED, reason)
+        observability.count("PbxRefused", len(group))
+        for _ in observability.under_each(_causes(group)):
+            observability.logger().warning("not taken by the PBX", extra={"why": reason})
+
+    def _settle(self, group: Sequence[Handover], come: Sequence[Device]) -> None:
         self._mark(come, PbxState.DONE, "")
         handovers.settle(group)
         observability.count("PbxHandedOver", len(group))
-        for _ in observability.under_each(causes):
+        for _ in observability.under_each(_causes(group)):
             observability.logger().info("handed over to the PBX")
-
-    def _write(self, pbx: "Pbx", owner: str, come: Sequence[Device], gone: Sequence[str]) -> None:
-        by = self._domain.pbx_find_by
-        name = self._name_of(owner, by)
-        found = pbx.find(by, name) if name else None
-        flags = [Flag[flag.upper()] for flag in self._domain.pbx_flags]
-        theirs: Sequence[Entry] = found.devices if found else ()
-        there = theirs
-        for _ in range(_MAX_ROUNDS):
-            if found is None:
-                if come:
-                    raise PbxRefusedError(Hindrance.NO_USER)
-                return
-            wanted = user_objects.merged(theirs, come, gone, flags)
-            if wanted == list(there):
-                return
-            self._hold()
-            before, found = pbx.put_devices(by, name, found.guid, wanted)
-            if before is None or found is None:
-                continue
-            if list(before.devices) == list(there):
-                theirs = found.devices
-            else:
-                # what somebody else wrote meanwhile has been written over: back with it
-                theirs = user_objects.with_others(wanted, there, before.devices)
-            there = found.devices
-        raise PbxRefusedError(Hindrance.CHANGING)
-
-    def _name_of(self, owner: str, by: FindBy) -> str:
-        if by is FindBy.SIP:
-            return owner
-        return next((user.name for user in users.find_all(self._domain.domain, [owner])), "")
 
     def _hold(self) -> None:
         """Keep the lease, so that nothing is written without it."""
@@ -343,3 +328,7 @@ class _Worker:
             notifications.add_fact(write, fact, self._clock())
 
         devices.report(replace(device, pbx=state, pbx_reason=reason), device, also)
+
+
+def _causes(group: Sequence[Handover]) -> list[str]:
+    return sorted({one.correlation_id for one in group})

@@ -13,13 +13,14 @@ from chalicelib.core.errors import Fault, InvalidRequestError, NotFoundError, Pb
 from chalicelib.core.rate_limits import LimitName
 from chalicelib.core.user_objects import FindBy, Step
 from chalicelib.roles.handovers import Connect, access_of, purpose_of
-from chalicelib.storage import audit, domains, handovers, limits, vault
+from chalicelib.storage import audit, domains, handovers, limits, replications, vault
 from chalicelib.storage.connection import Refused, Transaction
 
 if TYPE_CHECKING:
     from chalicelib.roles.asking import Asking
     from chalicelib.storage.domains import Domain
     from chalicelib.storage.handovers import Handover, Standing
+    from chalicelib.storage.replications import Replication
 
 SHOWN = 100
 """How many of the phones that wait are shown."""
@@ -33,12 +34,14 @@ class Overview:
         standing: the trouble with it, None if there is none.
         waiting_count: how many phones it must still hear of, up to handovers.MAX_COUNTED.
         waiting: some of them, those first that it did not take.
+        replication: what came of reading its users, None before the first time was asked for.
     """
 
     domain: "Domain"
     standing: "Standing | None"
     waiting_count: int
     waiting: "Sequence[Handover]"
+    replication: "Replication | None"
 
 
 @dataclass(frozen=True)
@@ -69,15 +72,18 @@ def show(asking: "Asking", domain: str) -> Overview:
         handovers.find_standing(domain),
         handovers.count_waiting(domain),
         handovers.list_waiting(domain, SHOWN),
+        replications.find(domain),
     )
 
 
 def put(asking: "Asking", domain: str, wanted: Mapping[str, Any]) -> Overview:
     """Give a domain a PBX, or change how it is spoken to; it hears of all the domain's phones.
 
+    Its users are read at once, too.
+
     Args:
         wanted: `address`, `app_object`, and what else is given of `password` (in clear; what was
-            is kept), `find_by` and `flags`.
+            is kept), `find_by`, `flags` and `imports_users`.
 
     Raises:
         NotAllowedError: this person does not administer the domain's devices.
@@ -93,6 +99,7 @@ def put(asking: "Asking", domain: str, wanted: Mapping[str, Any]) -> Overview:
         "pbx_app": wanted["app_object"],
         "pbx_find_by": wanted.get("find_by", FindBy.SIP),
         "pbx_flags": list(wanted.get("flags", ())),
+        "pbx_imports_users": wanted.get("imports_users", False),
     }
     if wanted.get("password"):
         changes["sealed_pbx_password"] = vault.seal(wanted["password"], purpose_of(domain))
@@ -100,6 +107,7 @@ def put(asking: "Asking", domain: str, wanted: Mapping[str, Any]) -> Overview:
     domains.change(transaction, domain, changes)
     domains.list_pbx(transaction, domain)
     handovers.add_redrive(transaction, domain, asking.now)
+    replications.add_hurry(transaction, domain, asking.now)
     told = ", ".join(sorted(wanted))
     audit.add(transaction, asking.entry("PBX set", domain, domain=domain, detail=told))
     _commit(transaction)
@@ -115,9 +123,13 @@ def delete(asking: "Asking", domain: str) -> None:
     """
     _administered(asking, domain)
     transaction = Transaction()
-    names = ("pbx_url", "pbx_app", "sealed_pbx_password", "pbx_find_by", "pbx_flags")
+    names = (
+        *("pbx_url", "pbx_app", "sealed_pbx_password", "pbx_find_by", "pbx_flags"),
+        "pbx_imports_users",
+    )
     domains.change(transaction, domain, dict.fromkeys(names, ""))
     domains.unlist_pbx(transaction, domain)
+    replications.add_forget(transaction, domain)
     audit.add(transaction, asking.entry("PBX removed", domain, domain=domain))
     _commit(transaction)
     handovers.clear_standing(domain)
@@ -134,6 +146,22 @@ def redrive(asking: "Asking", domain: str) -> None:
     transaction = Transaction()
     handovers.add_redrive(transaction, domain, asking.now)
     audit.add(transaction, asking.entry("PBX told again", domain, domain=domain))
+    transaction.commit()
+
+
+def replicate(asking: "Asking", domain: str) -> None:
+    """Let a domain's PBX be asked for its users at once.
+
+    Raises:
+        NotAllowedError: this person administers neither the domain's devices nor its users.
+        NotFoundError: there is no such domain, or it has no PBX.
+    """
+    if not asking.is_users_admin_of(domain):
+        asking.demand_admin_of(domain)
+    _demand_pbx(_found(domain))
+    transaction = Transaction()
+    replications.add_hurry(transaction, domain, asking.now)
+    audit.add(transaction, asking.entry("PBX users asked for", domain, domain=domain))
     transaction.commit()
 
 
@@ -177,6 +205,10 @@ def _commit(transaction: Transaction) -> None:
 
 def _administered(asking: "Asking", domain: str) -> "Domain":
     asking.demand_admin_of(domain)
+    return _found(domain)
+
+
+def _found(domain: str) -> "Domain":
     found = domains.find(domain)
     if found is None:
         raise NotFoundError("domain")
@@ -184,7 +216,10 @@ def _administered(asking: "Asking", domain: str) -> "Domain":
 
 
 def _with_pbx(asking: "Asking", domain: str) -> "Domain":
-    found = _administered(asking, domain)
+    return _demand_pbx(_administered(asking, domain))
+
+
+def _demand_pbx(found: "Domain") -> "Domain":
     if not found.pbx_url:
         raise NotFoundError("PBX")
     return found

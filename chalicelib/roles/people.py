@@ -3,7 +3,7 @@
 It must not read a file (core/roster.py), nor sign anybody in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,9 @@ from chalicelib.storage.users import User
 
 if TYPE_CHECKING:
     from chalicelib.roles.asking import Asking
+
+IMPORTED = "users imported"
+"""What the audit trail calls it."""
 
 MAX_FAULTS = 1_000
 """How many faults one answer tells; a file may have more."""
@@ -81,9 +84,23 @@ def take_in(
         raise InvalidRequestError(*_faults(wrong, where))
     sips = [line.sip for line in roster.lines if not line.faults]
     there = {user.sip: user for user in users.find_many(domain, sips)}
+    judged, changed = judge(domain, roster.lines, there)
+    if changed and not is_dry_run:
+        put(changed, asking.entry(IMPORTED, f"{len(changed)} users"))
+    return Report(judged, roster.ignored)
+
+
+def judge(
+    domain: str, lines: Sequence[Line], there: Mapping[str, User]
+) -> tuple[list[tuple[Line, Outcome]], list[User]]:
+    """Tell what becomes of each line, and which users are then new or other than before.
+
+    Args:
+        there: users of the domain by sip, at least those that the lines tell of.
+    """
     judged: list[tuple[Line, Outcome]] = []
     changed: list[User] = []
-    for line in roster.lines:
+    for line in lines:
         if line.faults:
             judged.append((line, Outcome.WRONG))
             continue
@@ -94,11 +111,18 @@ def take_in(
             changed.append(wanted)
         outcome = Outcome.CHANGED if seen else Outcome.ADDED
         judged.append((line, outcome if wanted != seen else Outcome.UNCHANGED))
-    if changed and not is_dry_run:
-        # noted first: a trail that tells of too much is better than one that misses something
-        audit.note(asking.entry("users imported", f"{len(changed)} users"))
-        users.put_all(changed)
-    return Report(judged, roster.ignored)
+    return judged, changed
+
+
+def put(changed: Sequence[User], entry: audit.Entry) -> None:
+    """Write users, and who did so.
+
+    Raises:
+        StoreUnavailableError: throttled or unreachable; what was written stays.
+    """
+    # noted first: a trail that tells of too much is better than one that misses something
+    audit.note(entry)
+    users.put_all(changed)
 
 
 def _faults(wrong: Sequence[Line], where: str) -> list[Fault]:

@@ -52,6 +52,7 @@ class Domain:
         pbx_app, sealed_pbx_password: of the app object that we are there.
         pbx_find_by: by what a user is found there.
         pbx_flags: what each device that is added there gets.
+        pbx_imports_users: whether its users are added and changed as they are there.
     """
 
     domain: str
@@ -66,6 +67,7 @@ class Domain:
     sealed_pbx_password: str = field(default="", repr=False)
     pbx_find_by: FindBy = FindBy.SIP
     pbx_flags: Sequence[str] = ()
+    pbx_imports_users: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ class DomainItem(Item):
     sealed_pbx_password = UnicodeAttribute(null=True)
     pbx_find_by = EnumAttribute(FindBy, null=True)
     pbx_flags: ListAttribute[str] = ListAttribute(null=True)
+    pbx_imports_users = BooleanAttribute(null=True)
     provisioning = BooleanAttribute(null=True)
     device_types: ListAttribute[str] = ListAttribute(null=True)
     sealed_token = UnicodeAttribute(null=True)

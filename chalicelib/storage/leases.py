@@ -19,6 +19,9 @@ USERS_INSTANCES = "lease"
 PBX = "pbx-lease"
 """Who speaks to a domain's PBX."""
 
+PBX_USERS = "pbx-users-lease"
+"""Who reads its table of users."""
+
 _REFUSED = "ConditionalCheckFailedException"
 
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pynamodb.attributes import (
+    JSONAttribute,
     ListAttribute,
     NumberAttribute,
     TTLAttribute,
@@ -56,6 +57,7 @@ class Kind(StrEnum):
     PBX_WAKE = "pbx-wake"
     REDRIVE = "redrive"
     STANDING = "standing"
+    REPLICATION = "replication"
     ABROAD = "abroad"
     LEASE = "lease"
 
@@ -150,6 +152,8 @@ class NotificationItem(Item):
     since = UTCDateTimeAttribute(null=True)
     retry_at = UTCDateTimeAttribute(null=True)
     after = UnicodeAttribute(null=True)
+    replicated_at = UTCDateTimeAttribute(null=True)
+    counts = JSONAttribute(null=True)
     name = UnicodeAttribute(null=True)
     product = UnicodeAttribute(null=True)
     version = UnicodeAttribute(null=True)

@@ -129,3 +129,16 @@ def test_pauses_double_up_to_ten_minutes() -> None:
     assert [user_objects.pause_seconds(n) for n in (1, 2, 3, 7, 8, 1_000)] == [
         5, 10, 20, 320, 600, 600,
     ]  # fmt: skip
+
+
+def test_a_row_tells_which_phones_are_there() -> None:
+    """However they are spelt; what is no phone is left out."""
+    spelt = ("00-90-33-00-00-01", "009033000002", "009033460af2-TEL1", "softphone", "", 7)
+    row = user_objects.Row("user1", devices=[{"hw": hw} for hw in spelt] + [{"text": "none"}])
+    assert row.hw_ids() == {"009033000001", "009033000002", "009033460af2-TEL1"}
+
+
+def test_another_user_is_named_in_one_short_line() -> None:
+    """Whatever a name holds."""
+    assert user_objects.of_another_user("a\n b") == "phone of another user: a b"
+    assert len(user_objects.of_another_user("x" * 300)) == user_objects.MAX_REASON_LENGTH

@@ -15,7 +15,7 @@ from chalicelib.core.devices import Device, PbxState
 from chalicelib.core.errors import StoreUnavailableError
 from chalicelib.core.user_objects import FindBy, Hindrance, Trouble
 from chalicelib.roles import assignments, handovers, issuing, pbxes, users
-from chalicelib.storage import audit, connection, devices, leases, lists, redemptions
+from chalicelib.storage import audit, connection, devices, holdings, leases, lists, redemptions
 from chalicelib.storage import domains as domain_table
 from chalicelib.storage import handovers as table
 from chalicelib.storage.notifications import Kind, NotificationItem
@@ -537,3 +537,91 @@ def test_what_is_shown_reaches_whoever_looks(pbx: PlayedPbx, clock: Clock) -> No
     transaction.commit()
     deliver(pbx, clock)
     assert len(rows(Kind.FACT)) == before + 1
+
+
+def at_pbx(pbx: PlayedPbx, sip: str, *hw_ids: str) -> None:
+    """Let the PBX have phones at somebody, and that have been read."""
+    pbx.devices[sip] = [{"hw": hw_id} for hw_id in hw_ids]
+    holdings.put_at_pbx(DOMAIN, dict.fromkeys(hw_ids, sip), NOW)
+
+
+def test_a_phone_of_another_user_there_is_not_taken(pbx: PlayedPbx, clock: Clock) -> None:
+    """It says whose it is, its user's others go on, and it comes when it is free."""
+    first, held, last = come(), come(), come()
+    at_pbx(pbx, "user2", held)
+    assert deliver(pbx, clock)
+    assert (pbx.hw_ids("user1"), pbx.hw_ids("user2")) == ([first, last], [held])
+    assert seen(held) == (PbxState.FAILED, "phone of another user: user2")
+    assert {seen(first), seen(last)} == {(PbxState.DONE, "")}
+    (row,) = waiting()
+    assert (row.hw_id, row.attempts) == (held, 1)
+    clock.advance(10)
+    assert deliver(pbx, clock)
+    assert [row.attempts for row in waiting()] == [2]
+    pbx.devices["user2"] = []
+    clock.advance(20)
+    assert deliver(pbx, clock)
+    assert pbx.hw_ids("user1") == [first, last, held]
+    assert (seen(held), waiting()) == ((PbxState.DONE, ""), [])
+
+
+def test_others_that_fail_say_why_themselves(pbx: PlayedPbx, clock: Clock) -> None:
+    """And not what is wrong with one phone among them."""
+    held, refused = come(), come()
+    at_pbx(pbx, "user2", held)
+    pbx.refuses["user1"] = "refused: locked"
+    assert deliver(pbx, clock)
+    assert seen(held) == (PbxState.FAILED, "phone of another user: user2")
+    assert seen(refused) == (PbxState.FAILED, "refused: locked")
+
+
+def test_a_phone_that_the_user_has_there_is_right_whoever_has_it_too(
+    pbx: PlayedPbx, clock: Clock
+) -> None:
+    """Nothing is taken from anybody, so nobody is asked."""
+    hw_id = come()
+    at_pbx(pbx, "user2", hw_id)
+    pbx.devices["user1"] = [{"hw": hw_id}]
+    with world.calls() as made:
+        assert deliver(pbx, clock)
+    assert (seen(hw_id), pbx.written) == ((PbxState.DONE, ""), [])
+    come("user1")
+    with world.calls() as more:
+        assert deliver(pbx, clock)
+    assert more.count("BatchGetItem") == made.count("BatchGetItem") + 1
+
+
+@pytest.mark.parametrize("becomes", ["given up", "gone"])
+def test_what_was_read_is_not_believed(pbx: PlayedPbx, clock: Clock, becomes: str) -> None:
+    """Where it is no longer so at the PBX, the phone is its user's."""
+    hw_id = come()
+    at_pbx(pbx, "user2", hw_id)
+    pbx.devices["user2"] = []
+    if becomes == "gone":
+        del pbx.devices["user2"]
+    assert deliver(pbx, clock)
+    assert (pbx.hw_ids("user1"), seen(hw_id)) == ([hw_id], (PbxState.DONE, ""))
+
+
+def test_somebody_of_another_sip_there_may_be_the_same_user(pbx: PlayedPbx, clock: Clock) -> None:
+    """Where users are found by name, the object counts and not what it is called."""
+    pbxes.put(world.admin(), DOMAIN, {**SETTINGS, "find_by": FindBy.NAME})
+    hw_id = come()
+    pbx.hire("User 1")
+    pbx.guids["u.one"] = pbx.guids["User 1"]
+    at_pbx(pbx, "u.one", hw_id)
+    assert deliver(pbx, clock)
+    assert (pbx.hw_ids("User 1"), seen(hw_id)) == ([hw_id], (PbxState.DONE, ""))
+
+
+def test_a_phone_that_moves_here_moves_there_although_it_was_read(
+    pbx: PlayedPbx, clock: Clock
+) -> None:
+    """Its former user gives it up first."""
+    hw_id = come("user2")
+    deliver(pbx, clock)
+    holdings.put_at_pbx(DOMAIN, {hw_id: "user2"}, NOW)
+    users.release_phone(world.asking("user2", now=clock()), hw_id)
+    world.redeem(world.issue("user1").digits, hw_id)
+    assert deliver(pbx, clock)
+    assert (pbx.hw_ids("user2"), pbx.hw_ids("user1"), waiting()) == ([], [hw_id], [])
