@@ -24,6 +24,7 @@ from chalicelib.core.app_login import Login, digest
 from chalicelib.core.errors import PbxRefusedError, PbxUnavailableError
 from chalicelib.core.user_objects import Access, Entry, FindBy, Row, Step, Trouble, UserObject
 
+WHOLE_SECONDS = 20
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 5
 _MAX_MESSAGE_BYTES = 1 << 20
@@ -60,16 +61,20 @@ class Pbx(Protocol):
 
 
 @contextmanager
-def connect(access: Access) -> Iterator["Connection"]:
+def connect(access: Access, seconds: float = WHOLE_SECONDS) -> Iterator["Connection"]:
     """Log in to a PBX.
+
+    Args:
+        seconds: after which nothing of it is waited for any more, however fast each answer comes.
 
     Raises:
         PbxUnavailableError: it cannot be spoken to; says why.
 
     Source: docs/pbx.md.
     """
-    with _opened(access.url) as opened:
-        made = Connection(opened)
+    ends = time.monotonic() + seconds
+    with _opened(access.url, seconds) as opened:
+        made = Connection(opened, ends)
         made.log_in(access)
         yield made
 
@@ -78,12 +83,14 @@ class Connection:
     """An open websocket to a PBX; not for several threads.
 
     Args:
+        ends: on the monotonic clock, after which nothing is waited for.
         apis: what the PBX says that it grants, None if it has said nothing.
     """
 
-    def __init__(self, opened: ClientConnection) -> None:
+    def __init__(self, opened: ClientConnection, ends: float) -> None:
         self.apis: frozenset[str] | None = None
         self._socket = opened
+        self._ends = ends
         self._numbers = count()
         self._answers: defaultdict[str, deque[Mapping[str, Any]]] = defaultdict(deque)
 
@@ -222,7 +229,7 @@ class Connection:
         Args:
             api: whose request it is, which may not be granted.
         """
-        end = time.monotonic() + ANSWER_SECONDS
+        end = min(time.monotonic() + ANSWER_SECONDS, self._ends)
         while not self._answers[src]:
             told = self._received(end, api)
             if told.get("mt") == "PbxInfo":
@@ -248,19 +255,20 @@ class Connection:
 
 
 @contextmanager
-def _opened(url: str) -> Iterator[ClientConnection]:
+def _opened(url: str, seconds: float) -> Iterator[ClientConnection]:
     """Open a websocket, step by step, so that each failure has a name; it follows no redirect."""
     parts = urlsplit(url)
     is_secure = parts.scheme == "wss"
     whole = url if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}{user_objects.PATH}"
-    raw = _connected(str(parts.hostname), parts.port or (443 if is_secure else 80))
+    patience = min(CONNECT_SECONDS, seconds)
+    raw = _connected(str(parts.hostname), parts.port or (443 if is_secure else 80), patience)
     with raw:
         try:
             opened = connect_websocket(
                 whole,
                 sock=raw,
                 ssl=ssl.create_default_context() if is_secure else None,
-                open_timeout=CONNECT_SECONDS,
+                open_timeout=patience,
                 close_timeout=_CLOSE_SECONDS,
                 ping_interval=None,
                 proxy=None,
@@ -277,9 +285,9 @@ def _opened(url: str) -> Iterator[ClientConnection]:
             opened.close()
 
 
-def _connected(host: str, port: int) -> socket.socket:
+def _connected(host: str, port: int, patience: float) -> socket.socket:
     try:
-        return socket.create_connection((host, port), CONNECT_SECONDS)
+        return socket.create_connection((host, port), patience)
     except (socket.gaierror, UnicodeError):
         raise PbxUnavailableError(Trouble.UNKNOWN_NAME) from None
     except OSError:

@@ -39,8 +39,9 @@ class PlayedPbx:
         self._lock = threading.RLock()
 
     @contextmanager
-    def connect(self, access: Access) -> Iterator["PlayedPbx"]:
+    def connect(self, access: Access, seconds: float) -> Iterator["PlayedPbx"]:
         """Log in, as pbx.connect does."""
+        assert seconds > 0
         self.accesses.append(access)
         self._demand_no_trouble()
         yield self

@@ -15,9 +15,8 @@ PATH = "/PBX0/APPS/websocket"
 """Where a PBX takes app objects, unless an address says otherwise."""
 
 MAX_REASON_LENGTH = 200
-MAX_PAUSE_SECONDS = 600
 _FIRST_PAUSE_SECONDS = 5
-_MAX_DOUBLINGS = 7
+_MAX_DOUBLINGS = 20
 
 Entry = Mapping[str, Any]
 """A member of `devices`: hw, text, app, flags, and whatever else the PBX keeps there."""
@@ -179,10 +178,14 @@ def with_others(
     return [*(entry for entry in written if entry not in removed), *added]
 
 
-def pause_seconds(attempts: int) -> int:
-    """Tell how long to wait after so many attempts (1, 2, …): 5, 10, 20, … at most 600 seconds."""
+def pause_seconds(attempts: int, most: int) -> int:
+    """Tell how long to wait after so many attempts (1, 2, …): 5, 10, 20, … seconds.
+
+    Args:
+        most: seconds that are never exceeded.
+    """
     doublings = min(attempts - 1, _MAX_DOUBLINGS)
-    return min(_FIRST_PAUSE_SECONDS << doublings, MAX_PAUSE_SECONDS)
+    return min(_FIRST_PAUSE_SECONDS << doublings, most)
 
 
 def steps_until(trouble: Trouble, url: str) -> dict[Step, bool | None]:

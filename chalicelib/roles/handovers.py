@@ -29,7 +29,8 @@ from chalicelib.storage.leases import Lease
 if TYPE_CHECKING:
     from chalicelib.pbx import Pbx
 
-Connect = Callable[[Access], AbstractContextManager["Pbx"]]
+Connect = Callable[[Access, float], AbstractContextManager["Pbx"]]
+"""Logs in to a PBX, for so many seconds at most."""
 
 LEASE_SECONDS = 6
 """A worker that dies holds a domain up for so long. One that merely stalls may write at the same
@@ -41,12 +42,19 @@ PATIENCE_SECONDS = LEASE_SECONDS + 1
 BUDGET_SECONDS = 15
 """How long one domain may take before others have their turn."""
 
+GRACE_SECONDS = 5
+"""How much longer, to be done with the user that was begun."""
+
 RUN_SECONDS = 30
 """When no other domain is begun any more, of the minute that a function has."""
 
 BATCH = 100
 REDRIVE_BATCH = 90
 """With the row that goes on, it is one transaction."""
+
+MAX_TROUBLE_SECONDS = 600
+MAX_REFUSAL_SECONDS = 6 * 3_600
+"""A user who is not there is not asked for as often: there may be thousands, for a month."""
 
 _JITTER = 0.25
 
@@ -146,20 +154,26 @@ def _one_by_one(
 def redrive(domain: str, after: str, clock: Clock) -> None:
     """Let all of a domain's phones be handed over, those at once that the PBX did not take.
 
+    Without a PBX, they show nothing of one any more.
+
     Args:
         after: where it goes on in the list of the domain's devices, empty for its beginning.
 
     Raises:
         StoreUnavailableError: throttled or unreachable; begun anew it does no harm.
     """
+    known = domains.find(domain)
+    has_pbx = known is not None and bool(known.pbx_url)
     if not after:
         handovers.clear_standing(domain)
-        while handovers.hurry(domain, BATCH, clock()):
+        while has_pbx and handovers.hurry(domain, BATCH, clock()):
             continue
     page = devices.list_all(domain, "", None, REDRIVE_BATCH, after or None)
     transaction = Transaction()
     for device in page.items:
-        if device.user and device.registration_id:
+        if not has_pbx:
+            _keep(device, None, "", clock())
+        elif device.user and device.registration_id:
             row = Handover(domain, "", device.user, device.hw_id)
             handovers.put_new(transaction, row, clock())
     if page.next_after is not None:
@@ -201,7 +215,7 @@ class _Worker:
         if not due:
             return self._lease
         try:
-            with connect(access_of(self._domain)) as pbx:
+            with connect(access_of(self._domain), self._seconds_left()) as pbx:
                 while due and self._tell(pbx, due):
                     due = self._due()
             if standing is not None:
@@ -214,6 +228,10 @@ class _Worker:
             observability.count("PbxOvertaken")
             return None
         return self._lease
+
+    def _seconds_left(self) -> float:
+        """Tell when a PBX that drags on is hung up on, even in the midst of a user."""
+        return (self._ends - self._clock()).total_seconds() + GRACE_SECONDS
 
     def _due(self) -> list[Handover]:
         return handovers.list_due(self._domain.domain, BATCH, self._clock())
@@ -272,7 +290,7 @@ class _Worker:
     def _put_off(self, group: Sequence[Handover], come: Sequence[Device], reason: str) -> None:
         """Keep that the PBX did not take phones, to try them again later."""
         attempts = max(one.attempts for one in group) + 1
-        handovers.put_off(group, reason, self._later(attempts))
+        handovers.put_off(group, reason, self._later(attempts, MAX_REFUSAL_SECONDS))
         self._mark(come, PbxState.FAILED, reason)
         observability.count("PbxRefused", len(group))
         for _ in observability.under_each(_causes(group)):
@@ -298,37 +316,38 @@ class _Worker:
     def _keep_trouble(self, reason: str, before: Standing | None) -> None:
         attempts = before.attempts + 1 if before else 1
         since = before.since if before else self._clock()
-        standing = Standing(self._domain.domain, reason, since, attempts, self._later(attempts))
+        retry_at = self._later(attempts, MAX_TROUBLE_SECONDS)
+        standing = Standing(self._domain.domain, reason, since, attempts, retry_at)
         handovers.put_standing(standing)
         observability.count("PbxTrouble", reason=reason)
         observability.logger().warning("no way to the PBX", extra={"why": reason})
 
-    def _later(self, attempts: int) -> datetime:
-        pause = user_objects.pause_seconds(attempts)
+    def _later(self, attempts: int, most: int) -> datetime:
+        pause = user_objects.pause_seconds(attempts, most)
         spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - jitter
         return self._clock() + timedelta(seconds=pause * spread)
 
     def _mark(self, known: Sequence[Device], state: PbxState, reason: str) -> None:
         """Keep with each phone how far the PBX is with it, and let its user hear."""
-        changed = [
-            device
-            for device in known
-            if self._is_theirs(device.user, device)
-            and device.user
-            and (device.pbx, device.pbx_reason) != (state, reason)
-        ]
-        at_once(lambda device: self._keep(device, state, reason), changed)
+        now = self._clock()
+        theirs = [one for one in known if one.user and self._is_theirs(one.user, one)]
+        at_once(lambda device: _keep(device, state, reason, now), theirs)
 
-    def _keep(self, device: Device, state: PbxState, reason: str) -> None:
-        fact = notifications.Fact(
-            device.domain, device.user, hw_id=device.hw_id, rollout_id=device.rollout_id
-        )
 
-        def also(write: Transaction) -> None:
-            notifications.add_fact(write, fact, self._clock())
+def _keep(device: Device, state: PbxState | None, reason: str, now: datetime) -> None:
+    """Keep how far the PBX is with a phone, unless that is known, and let its user hear."""
+    if (device.pbx, device.pbx_reason) == (state, reason):
+        return
+    fact = notifications.Fact(
+        device.domain, device.user, hw_id=device.hw_id, rollout_id=device.rollout_id
+    )
 
-        devices.report(replace(device, pbx=state, pbx_reason=reason), device, also)
+    def also(write: Transaction) -> None:
+        notifications.add_fact(write, fact, now)
+
+    devices.report(replace(device, pbx=state, pbx_reason=reason), device, also)
 
 
 def _causes(group: Sequence[Handover]) -> list[str]:
+    """Tell which requests began it."""
     return sorted({one.correlation_id for one in group})

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from chalicelib.storage.handovers import Handover, Standing
     from chalicelib.storage.replications import Replication
 
+CHECK_SECONDS = 20
 SHOWN = 100
 """How many of the phones that wait are shown."""
 
@@ -117,6 +118,8 @@ def put(asking: "Asking", domain: str, wanted: Mapping[str, Any]) -> Overview:
 def delete(asking: "Asking", domain: str) -> None:
     """Take a domain's PBX away: its lists are kept here alone, and nothing changes at the PBX.
 
+    Its phones show nothing of a PBX any more, soon after.
+
     Raises:
         NotAllowedError: this person does not administer the domain's devices.
         NotFoundError: there is no such domain.
@@ -129,6 +132,7 @@ def delete(asking: "Asking", domain: str) -> None:
     )
     domains.change(transaction, domain, dict.fromkeys(names, ""))
     domains.unlist_pbx(transaction, domain)
+    handovers.add_redrive(transaction, domain, asking.now)
     replications.add_forget(transaction, domain)
     audit.add(transaction, asking.entry("PBX removed", domain, domain=domain))
     _commit(transaction)
@@ -176,7 +180,7 @@ def check(asking: "Asking", domain: str, connect: Connect) -> Check:
     known = _with_pbx(asking, domain)
     limits.reserve(settings.current().limits[LimitName.PBX_CHECKS], domain, asking.now)
     try:
-        with connect(access_of(known)) as pbx:
+        with connect(access_of(known), CHECK_SECONDS) as pbx:
             # any name will do: that it is answered shows that we may ask
             found = pbx.find(FindBy.SIP, asking.person.sip)
             apis = pbx.apis

@@ -15,7 +15,7 @@ from chalicelib.core import roster, user_objects
 from chalicelib.core.errors import PbxUnavailableError, StoreUnavailableError
 from chalicelib.core.user_objects import Row, Trouble
 from chalicelib.roles import people, turns
-from chalicelib.roles.handovers import Connect, access_of
+from chalicelib.roles.handovers import MAX_TROUBLE_SECONDS, Connect, access_of
 from chalicelib.roles.people import Outcome
 from chalicelib.roles.turns import Clock
 from chalicelib.storage import audit, domains, holdings, leases, users
@@ -117,7 +117,9 @@ def _next(trouble: Trouble | None, attempts: int) -> tuple[int, int]:
         # a table that is too long would be so in a minute, too
         return 0, EVERY_SECONDS
     attempts += 1
-    return attempts, max(MIN_PAUSE_SECONDS, user_objects.pause_seconds(attempts))
+    return attempts, max(
+        MIN_PAUSE_SECONDS, user_objects.pause_seconds(attempts, MAX_TROUBLE_SECONDS)
+    )
 
 
 def _read(known: Domain, connect: Connect, clock: Clock) -> tuple[list[Row], Trouble | None]:
@@ -125,7 +127,7 @@ def _read(known: Domain, connect: Connect, clock: Clock) -> tuple[list[Row], Tro
     ends = clock() + timedelta(seconds=READ_SECONDS)
     rows: list[Row] = []
     try:
-        with connect(access_of(known)) as pbx:
+        with connect(access_of(known), READ_SECONDS) as pbx:
             left = (ends - clock()).total_seconds()
             rows.extend(row for row in pbx.users(roster.MAX_USERS, left) if row.is_user)
     except PbxUnavailableError as error:

@@ -7,14 +7,14 @@ written, and what wakes both.
 import json
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from chalice.app import DynamoDBEvent
 
 from chalicelib import documents, observability, pbx
 from chalicelib.core.errors import StoreUnavailableError
-from chalicelib.roles import announcements, handovers
+from chalicelib.roles import announcements, handovers, replications
 from chalicelib.roles.announcements import Announcement
 from chalicelib.roles.announcements import Kind as EventKind
 from chalicelib.sockets.connections import now
@@ -22,6 +22,9 @@ from chalicelib.storage.notifications import Kind, NotificationItem
 
 VERSION = "1"
 """Of the events' form; another one breaks who reads this one."""
+
+REMIND_SECONDS = 55
+"""How much of its minute a function may use that the clock calls."""
 
 _FACTS = frozenset({Kind.FACT, Kind.HANDOVER})
 _FOR_PBXES = frozenset({Kind.HANDOVER, Kind.PBX_WAKE, Kind.REDRIVE})
@@ -49,8 +52,10 @@ def follow(event: DynamoDBEvent) -> dict[str, Any]:
 
 
 def remind() -> None:
-    """Tell PBXes what they could not be told before."""
+    """Tell PBXes what they could not be told before, and read their users."""
+    ends = now() + timedelta(seconds=REMIND_SECONDS)
     handovers.remind(pbx.connect, now, time.sleep)
+    replications.run_due(pbx.connect, now, ends)
 
 
 def _announce(rows: Mapping[str, NotificationItem]) -> Sequence[str]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from chalicelib.storage import lists
 from chalicelib.storage.connection import MAX_TRANSACTION_ITEMS, Refused, Transaction, batch_get
-from chalicelib.storage.ids import new_id
+from chalicelib.storage.ids import new_id, time_of
 from chalicelib.storage.notifications import KEEP_SECONDS, Kind, NotificationItem
 
 MAX_COUNTED = 1_000
@@ -111,7 +111,7 @@ def put_off(failed: Iterable[Handover], reason: str, retry_at: datetime) -> None
         later = replace(one, notification_id=name, attempts=one.attempts + 1, reason=reason)
         item = NotificationItem.of(later)
         item.kind = Kind.RETRY
-        item.purge_at = retry_at + timedelta(seconds=KEEP_SECONDS)
+        item.purge_at = _ends(later)
         transaction = Transaction()
         transaction.delete("before", _key(one), NotificationItem.kind.exists())
         transaction.put("later", item)
@@ -200,6 +200,12 @@ def _signal(kind: Kind, domain: str, now: datetime) -> NotificationItem:
 def _listed(domain: str, span: lists.Span) -> list[Handover]:
     page = lists.query(NotificationItem, domain, span)
     return [NotificationItem.read(item, Handover) for item in page.items]
+
+
+def _ends(handover: Handover) -> datetime:
+    """Tell when a phone is forgotten that the PBX never took: as long after it came as any."""
+    came_at = time_of(handover.notification_id.rpartition("#")[2])
+    return came_at + timedelta(seconds=KEEP_SECONDS)
 
 
 def _key(handover: Handover) -> NotificationItem:

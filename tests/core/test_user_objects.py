@@ -125,10 +125,11 @@ def test_what_the_pbx_grants_beyond_is_told_if_it_says_so(
 
 
 def test_pauses_double_up_to_ten_minutes() -> None:
-    """However often it was tried."""
-    assert [user_objects.pause_seconds(n) for n in (1, 2, 3, 7, 8, 1_000)] == [
+    """Or whatever is the most, however often it was tried."""
+    assert [user_objects.pause_seconds(n, 600) for n in (1, 2, 3, 7, 8, 1_000)] == [
         5, 10, 20, 320, 600, 600,
     ]  # fmt: skip
+    assert user_objects.pause_seconds(1_000, 21_600) == 21_600
 
 
 def test_a_row_tells_which_phones_are_there() -> None:

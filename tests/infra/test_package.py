@@ -66,6 +66,7 @@ PERMISSIONS: dict[str, Permissions] = {
         *on_tables(WRITE, *(concept for concept in settings.TABLES if concept != "connections")),
         *on_indexes("devices/by-domain", "devices/by-state", "sightings/by-day"),
         *on_indexes("registrations/by-change", "registrations/by-state"),
+        *on_tables(("BatchWriteItem",), "users"),
         *on_tables(("DescribeTable",), "codes"),
         *KEYS,
     },
@@ -98,8 +99,10 @@ PERMISSIONS: dict[str, Permissions] = {
     },
     "EveryMinute": {*TELL, *on_tables(("DescribeTable",), "codes")},
     "HandOverAgain": {
-        *on_tables(WRITE, "notifications", "devices"),
-        *on_tables(READ, "domains", "users", "holdings", "registrations", "codes"),
+        *on_tables(WRITE, "notifications", "devices", "users", "holdings"),
+        *on_tables(("BatchWriteItem",), "users", "holdings"),
+        *on_tables(READ, "domains"),
+        *on_tables(("PutItem",), "audit"),
         *KEYS,
     },
 }

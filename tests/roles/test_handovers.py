@@ -18,7 +18,7 @@ from chalicelib.roles import assignments, handovers, issuing, pbxes, users
 from chalicelib.storage import audit, connection, devices, holdings, leases, lists, redemptions
 from chalicelib.storage import domains as domain_table
 from chalicelib.storage import handovers as table
-from chalicelib.storage.notifications import Kind, NotificationItem
+from chalicelib.storage.notifications import KEEP_SECONDS, Kind, NotificationItem
 from tests import faults, world
 from tests.conftest import NOW
 from tests.played_pbx import PlayedPbx
@@ -209,7 +209,7 @@ def test_pauses_grow_and_differ(pbx: PlayedPbx, clock: Clock) -> None:
         assert (standing.attempts, standing.since) == (attempts, NOW)
         pauses.append((standing.retry_at - clock()).total_seconds())
         clock.advance(pauses[-1])
-    plain = [user_objects.pause_seconds(attempts) for attempts in range(1, 11)]
+    plain = [user_objects.pause_seconds(attempts, 600) for attempts in range(1, 11)]
     assert plain == [5, 10, 20, 40, 80, 160, 320, 600, 600, 600]
     for pause, expected in zip(pauses, plain, strict=True):
         assert 0.75 * expected <= pause <= 1.25 * expected
@@ -397,6 +397,32 @@ def test_a_domain_without_a_pbx_keeps_its_lists_alone(pbx: PlayedPbx, clock: Clo
     assert deliver(pbx, clock, hw_id)
     assert handovers.deliver("nowhere.example", pbx.connect, clock)
     assert (pbx.accesses, seen(hw_id)) == ([], (None, ""))
+    handovers.redrive("nowhere.example", "", clock)
+
+
+def test_a_pbx_that_is_taken_away_is_shown_no_more(pbx: PlayedPbx, clock: Clock) -> None:
+    """By any phone, whatever it showed."""
+    first = come()
+    deliver(pbx, clock)
+    pbx.trouble = Trouble.NO_CONNECTION
+    second = come()
+    deliver(pbx, clock, second)
+    pbxes.delete(world.admin(), DOMAIN)
+    handovers.redrive(DOMAIN, "", clock)
+    assert {seen(first), seen(second)} == {(None, "")}
+    assert len(waiting()) == 1
+
+
+def test_a_phone_that_is_never_taken_is_forgotten(pbx: PlayedPbx, clock: Clock) -> None:
+    """After as long as anything else that waits; each try is further from the last."""
+    come("stranger")
+    kept: list[int] = []
+    for _ in range(12):
+        deliver(pbx, clock)
+        (row,) = rows(Kind.RETRY)
+        kept.append(int(row["purge_at"]["N"]))
+        clock.advance(handovers.MAX_REFUSAL_SECONDS * 1.25)
+    assert set(kept) == {int(NOW.timestamp()) + KEEP_SECONDS}
 
 
 def test_the_schedule_comes_back_to_what_is_left(pbx: PlayedPbx, clock: Clock) -> None:
