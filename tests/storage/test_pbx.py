@@ -158,12 +158,10 @@ def test_a_slow_answer_is_one(server: PbxServer) -> None:
 def test_a_pbx_that_drags_on_is_hung_up_on(server: PbxServer) -> None:
     """Though it answers each request in time."""
     server.pbx.delay_seconds = 0.05
-    with (
-        adapter.connect(access(server.url), 0.5) as opened,
-        pytest.raises(PbxUnavailableError) as raised,
-    ):
-        for _ in range(100):
-            opened.find(FindBy.SIP, "user1")
+    with adapter.connect(access(server.url), 0.5) as opened:
+        asking = (opened.find(FindBy.SIP, "user1") for _ in range(100))
+        with pytest.raises(PbxUnavailableError) as raised:
+            list(asking)
     assert raised.value.trouble is Trouble.NO_ANSWER
     assert server.pbx.asked["GetObject"] < 20
 
