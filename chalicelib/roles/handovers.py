@@ -217,7 +217,8 @@ class _Worker:
         try:
             with connect(access_of(self._domain), self._seconds_left()) as pbx:
                 while due and self._tell(pbx, due):
-                    due = self._due()
+                    # who comes meanwhile wants the lease, and is looked for before it is given back
+                    due = self._due() if len(due) == BATCH else []
             if standing is not None:
                 handovers.clear_standing(self._domain.domain)
         except PbxUnavailableError as error:

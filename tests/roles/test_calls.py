@@ -6,9 +6,10 @@ import pytest
 
 from chalicelib.core.codes import read_entry
 from chalicelib.core.devices import Facts
-from chalicelib.roles import devices, provisioning, updates
+from chalicelib.roles import devices, handovers, pbxes, provisioning, updates
 from tests import world
 from tests.conftest import NOW
+from tests.played_pbx import PlayedPbx
 from tests.roles.test_devices import done_facts
 from tests.roles.test_updates import CONFIGURATION
 
@@ -114,3 +115,21 @@ def _assert_idle(token: str, facts: Facts) -> None:
     assert poll(120) == ["BatchGetItem", "BatchGetItem"]
     assert poll(659) == ["BatchGetItem", "BatchGetItem"]
     assert WRITES & set(poll(660))
+
+
+def test_a_handover() -> None:
+    """Settings, the lease, what is due, whose it is, what others have; then one for each phone."""
+    wanted = {"address": "wss://pbx.example.com", "app_object": "a", "password": "p"}
+    pbxes.put(world.admin(), world.DOMAIN, wanted)
+    pbx = PlayedPbx("user1")
+    made: dict[int, int] = {}
+    for count in (1, 5):
+        for number in range(count):
+            world.redeem(world.issue().digits, f"0090330{count}{number:04}")
+        with world.calls() as calls:
+            handovers.deliver(world.DOMAIN, pbx.connect, lambda: NOW)
+        made[count] = len(calls)
+    assert made == {1: 11, 5: 15}
+    with world.calls() as calls:
+        handovers.deliver(world.DOMAIN, pbx.connect, lambda: NOW)
+    assert len(calls) == 6
