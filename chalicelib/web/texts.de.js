@@ -681,5 +681,8 @@ export default {
   "action.rollout made": "Registrierung angelegt",
   "action.job made": "Auftrag angelegt",
   "action.job deleted": "Auftrag gelöscht",
+  "action.PBX set": "PBX eingestellt",
+  "action.PBX removed": "PBX entfernt",
+  "action.PBX told again": "Der PBX alle Telefone noch einmal gemeldet",
   "action.firmware set": "Firmware gesetzt",
 };

@@ -25,8 +25,8 @@ MAKERS = {"Fault": 1, "_fails": 0, "_matching": 1, "_missing": 2}
 """Who makes a fault, and which argument its message is."""
 
 ACTION = re.compile(
-    r"(codes?|device|admission|domain|category|token|installation|users?|rollout|job|firmware)"
-    r" (\w+ed|made|set|shown|left)"
+    r"(codes?|device|admission|domain|category|token|installation|users?|rollout|job|firmware|PBX)"
+    r" (\w+ed|made|set|shown|left|told again)"
 )
 NEVER_SEEN = {"no JSON object", "no JSON", "a message type is needed", "unknown"}
 NEVER_SEEN |= {"an interface: one short word"}

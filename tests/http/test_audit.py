@@ -456,6 +456,22 @@ def a_password_is_set(stage: Stage) -> list[Told]:
 
 
 @act
+def a_domain_gets_a_pbx(stage: Stage) -> list[Told]:
+    """Which settings, and no password; then it hears of all phones again, and is taken away."""
+    body = {"address": "wss://pbx.example", "app_object": "dialtone", "password": PASSWORD}
+    with stage.act():
+        stage.call("PUT", f"{BELOW}/pbx", "admin", body)
+        stage.call("POST", f"{BELOW}/pbx/redrive", "admin")
+        stage.call("DELETE", f"{BELOW}/pbx", "admin")
+    told = "address, app_object, find_by, flags, password"
+    return [
+        Told("PBX set", "admin", world.DOMAIN, told),
+        Told("PBX told again", "admin", world.DOMAIN),
+        Told("PBX removed", "admin", world.DOMAIN),
+    ]
+
+
+@act
 def a_domain_is_deleted(stage: Stage) -> list[Told]:
     """Its trail stays."""
     stage.call("POST", "/domains", "platform", {"domain": "new.example"})

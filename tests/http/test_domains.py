@@ -27,6 +27,7 @@ NONE = {
     "may_add_phones": True,
     "granted_domains": [],
     "has_websocket_password": False,
+    "has_pbx": False,
 }
 
 

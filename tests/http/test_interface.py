@@ -35,6 +35,7 @@ WITH_RULES_IN_WORDS = {
     "changeDomain": "a URL must be one",
     "setToken": "a token is printable",
     "putCategory": "`*` stands for every category",
+    "putPbx": "a URL must be one, and with TLS; a first one needs a password",
     "putFirmware": "a URL must be one, a product is printable",
     "makeConfigurationJob": "lines are printable, a URL must be one",
     "replaceDevice": "a hardware id is not all zeros",
@@ -74,6 +75,10 @@ def described(caller: Caller) -> Described:
     token = script.split("device_token%3D")[1].split()[0]
     wanted = {"name": "Autumn", "category": "Office", "users": ["user1", "user2"]}
     rollout = caller.call("POST", "/rollouts", user="admin", body=wanted)
+    # nobody listens there, so that a test of the connection ends at once
+    pbx = {"address": "wss://127.0.0.1:1", "app_object": "dialtone", "password": "x"}
+    put = caller.call("PUT", f"/domains/{demo.DOMAIN}/pbx", user="admin", body=pbx)
+    assert put.status == 200, put.text
     return Described(caller, token, made.json["key"], rollout.json["rollout_id"])
 
 
