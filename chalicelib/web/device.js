@@ -3,7 +3,8 @@
 
 import { announce, ask, carry, codeOf, fill, h, hwIdOf, moment, said, stateOf, t } from "./dom.js";
 import { call } from "./client.js";
-import { attempt, choice, doing, done, field, form, hwIdIn, input, make, refuse, whenBack } from "./devices_forms.js";
+import { attempt, choice, doing, done, field, form, hwIdIn, input, make, refuse, whenBack, whenHeard } from "./devices_forms.js";
+import { pbxOf } from "./pbx_words.js";
 
 const MATCHES = "matches";
 
@@ -12,7 +13,8 @@ export async function showDevice(place, site, hwId) {
   const page = new DevicePage(place, site, hwId);
   await page.read();
   page.drawActions();
-  return whenBack(() => page.readAgain());
+  const ends = [whenBack(() => page.readAgain()), whenHeard((device) => page.hear(device))];
+  return () => ends.forEach((end) => end());
 }
 
 class DevicePage {
@@ -47,18 +49,26 @@ class DevicePage {
     this.#device = device;
     this.#jobs = explained.items;
     this.#categories = categories.items;
-    this.#draw();
+    this.#drawFacts();
+    this.#drawJobs();
   }
 
   async readAgain() {
     await attempt(this.#problems, () => this.read());
   }
 
+  /** Show what is heard of it; its jobs stay as they were read. */
+  hear(device) {
+    if (device.hw_id !== this.#device.hw_id) return;
+    this.#device = { ...this.#device, ...device };
+    this.#drawFacts();
+  }
+
   #name() {
     return this.#device.name || this.#device.product || t("devices.nameless");
   }
 
-  #draw() {
+  #drawFacts() {
     const device = this.#device;
     const facts = [
       [t("devices.mac"), hwIdOf(device.hw_id)],
@@ -75,11 +85,11 @@ class DevicePage {
       this.#facts,
       h("h3", {}, this.#name()),
       h("p", {}, stateOf(device.stuck_since ? "stuck" : device.state)),
+      device.pbx && h("p", {}, pbxOf(device.pbx)),
       device.stuck_since && h("p", { class: "warning" }, t("devices.stuck-since"), " ", moment(device.stuck_since)),
       h("dl", { class: "facts" }, facts.map(([words, value]) => h("div", {}, h("dt", {}, words), h("dd", {}, value)))),
       doing(t("devices.read-again"), this.#problems, () => this.read()),
     );
-    this.#drawJobs();
   }
 
   #drawJobs() {

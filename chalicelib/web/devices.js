@@ -16,6 +16,7 @@ const PARTS = {
   categories: async () => (await import("./domain.js")).showCategories,
   automatic: async () => (await import("./automatic.js")).show,
   settings: async () => (await import("./domain.js")).showSettings,
+  pbx: async () => (await import("./pbx.js")).show,
   audit: async () => (await import("./domain.js")).showAudit,
   platform: async () => (await import("./platform.js")).show,
 };

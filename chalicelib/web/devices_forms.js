@@ -199,6 +199,13 @@ export function whenBack(work) {
   };
 }
 
+/** Hear of phones as they change, as far as this person is told of them; returns what ends it. */
+export function whenHeard(work) {
+  const heard = ({ detail: { phone, entries = [] } }) => [phone, ...entries.map(({ device }) => device)].filter(Boolean).forEach(work);
+  events.addEventListener("heard", heard);
+  return () => events.removeEventListener("heard", heard);
+}
+
 /** Show a text to copy: on a button, and for those who select it themselves. */
 export function copied(label, text) {
   const button = h("button", { type: "button", "aria-label": t("devices.copy-it", { name: label }) }, t("copy"));

@@ -3,8 +3,9 @@
 
 import { fill, h, hwIdOf, moment, stateOf, t } from "./dom.js";
 import { call } from "./client.js";
-import { Listing, attempt, choice, doing, field, form, hwIdIn, input, refuse, whenBack } from "./devices_forms.js";
+import { Listing, attempt, choice, doing, field, form, hwIdIn, input, refuse, whenBack, whenHeard } from "./devices_forms.js";
 import { showDevice } from "./device.js";
+import { pbxOf } from "./pbx_words.js";
 
 const STATES = ["registered", "updating", "current"];
 const LIMIT = 50;
@@ -32,7 +33,7 @@ async function showList(place, site) {
       [t("devices.device"), (device) => nameOf(device, site)],
       [t("devices.category"), (device) => device.category],
       [t("devices.user"), (device) => device.user || "–"],
-      [t("devices.state"), (device) => stateOf(device.stuck_since ? "stuck" : device.state)],
+      [t("devices.state"), (device) => h("span", { "data-hw-id": device.hw_id }, standingOf(device))],
       [t("devices.seen"), (device) => moment(device.last_seen_at)],
     ],
     read: (cursor) =>
@@ -56,7 +57,12 @@ async function showList(place, site) {
     listed,
   );
   await listing.begin();
-  return whenBack(() => attempt(problems, () => listing.read()));
+  const heard = (device) => {
+    const place = listed.querySelector(`[data-hw-id="${CSS.escape(device.hw_id)}"]`);
+    if (place) fill(place, standingOf(device));
+  };
+  const ends = [whenBack(() => attempt(problems, () => listing.read())), whenHeard(heard)];
+  return () => ends.forEach((end) => end());
 }
 
 /** Go to the device of a MAC, however it is spelt. */
@@ -68,6 +74,10 @@ function finder(site) {
     if (!hwId) return refuse(place, t("devices.no-mac"));
     location.hash = site.to("devices", hwId);
   });
+}
+
+function standingOf(device) {
+  return [stateOf(device.stuck_since ? "stuck" : device.state), pbxOf(device.pbx)];
 }
 
 function nameOf(device, site) {

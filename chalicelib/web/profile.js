@@ -2,6 +2,7 @@
 
 import { announce, ask, codeOf, fill, h, hwIdOf, moment, once, said, showProblem, stateOf, t } from "./dom.js";
 import { Problem, call, events, newKey } from "./client.js";
+import { pbxOf } from "./pbx_words.js";
 
 const SECOND_MS = 1000;
 const MAX_CODES = 20;
@@ -322,7 +323,7 @@ class Profile {
       "tr",
       { "data-hw-id": phone.hw_id },
       h("th", { scope: "row" }, name, h("small", {}, `${phone.product} ${hwIdOf(phone.hw_id)}`)),
-      h("td", {}, stateOf(phone.stuck_since ? "stuck" : phone.state)),
+      h("td", {}, stateOf(phone.stuck_since ? "stuck" : phone.state), pbxOf(phone.pbx, { isOwn: true })),
       h("td", { "data-label": t("profile.column-seen") }, moment(phone.last_seen_at)),
       h("td", {}, remove),
     );

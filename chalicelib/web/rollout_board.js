@@ -4,6 +4,7 @@
 import { announce, ask, fill, h, hasText, hwIdOf, language, moment, once, said, showProblem, stateOf, t } from "./dom.js";
 import { Problem, call, events, newKey } from "./client.js";
 import { Paging, newer } from "./paging.js";
+import { pbxOf } from "./pbx_words.js";
 import { patiently, pieces } from "./patience.js";
 import { showSlips } from "./slips.js";
 
@@ -290,7 +291,7 @@ class Board {
     const { state, time, phone } = row.cells;
     fill(state, stateOf(row.shown));
     fill(time, h("small", {}, t(row.shown === "pending" ? "board.until" : "board.since")), moment(timeOf(entry, row.shown)));
-    fill(phone, phoneOf(entry.device), entry.reason && remarkOf(entry));
+    fill(phone, phoneOf(entry.device), entry.reason && remarkOf(entry), entry.device && pbxOf(entry.device.pbx));
   }
 
   #select(sip, isSelected) {

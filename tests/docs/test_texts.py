@@ -12,7 +12,9 @@ from pydantic import BaseModel
 
 from chalicelib import documents
 from chalicelib.api import problems, schemas
+from chalicelib.core.devices import PbxState
 from chalicelib.core.errors import InvalidRequestError
+from chalicelib.core.user_objects import Hindrance, Step, Trouble
 from chalicelib.roles.people import Outcome
 from tests.docs.test_documented import documented_actions
 
@@ -213,6 +215,16 @@ def test_german_has_words_for_every_refusal() -> None:
     assert {one for one in found if not is_said("refused", one)} == set()
     slugs = {one.slug for one in [*problems.TABLE.values(), problems.DEFECT]}
     assert {slug for slug in slugs if f"problem.{slug}" not in GERMAN} == set()
+
+
+def test_both_languages_have_words_for_whatever_is_wrong_with_a_pbx() -> None:
+    """Why it is so and what to do about it, and each step of a test of the connection."""
+    reasons = [*Trouble, *Hindrance]
+    wanted = {f"pbx.{kind}.{reason}" for kind in ("why", "do") for reason in reasons}
+    wanted |= {f"pbx.state-{state}" for state in PbxState} | {f"pbx.step-{step}" for step in Step}
+    assert wanted <= {*ENGLISH}
+    assert wanted <= {*GERMAN}
+    assert is_said("pbx.why", f"{Hindrance.REFUSED}: object is locked")
 
 
 def actions() -> set[str]:
