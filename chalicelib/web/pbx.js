@@ -65,21 +65,24 @@ class PbxPage {
       this.#count,
       this.#waiting,
     );
-    this.#form = new PbxForm(this.#path, (known) => this.draw(known));
+    this.#form = new PbxForm(this.#path, (known) => {
+      this.draw(known);
+      this.#readSoon();
+    });
     place.append(h("p", {}, t("pbx.about")), this.#overview, this.#form.element);
   }
 
   /** Read again what may have changed, as phones are heard of and after a time without a connection. */
   follow() {
-    const soon = () => {
-      if (this.#known) this.#again ??= setTimeout(() => this.#readAgain(), READ_AGAIN_MS);
-    };
+    const soon = () => this.#readSoon();
     const ends = [whenBack(soon), whenHeard(soon), () => clearTimeout(this.#again)];
     return () => ends.forEach((end) => end());
   }
 
   /** Show a PBX as the service told of it, null for none. */
   draw(known) {
+    // what a test found was found with other settings
+    this.#checked.replaceChildren();
     this.#form.tell(known);
     this.#drawOverview(known);
   }
@@ -90,9 +93,10 @@ class PbxPage {
     if (this.#known && known && before !== now) announce(now ? whyOf(now) : t("pbx.no-trouble"));
     this.#known = known;
     this.#overview.hidden = known === null;
-    if (!known) return this.#checked.replaceChildren();
+    if (!known) return undefined;
     fill(this.#standing, known.trouble ? troubleOf(known.trouble) : h("p", {}, t("pbx.no-trouble")));
     const { waiting_count: count, waiting } = known;
+    this.#count.hidden = count === 0;
     fill(
       this.#count,
       t(count < MAX_COUNTED ? "pbx.count" : "pbx.count-more", { count }),
@@ -106,9 +110,12 @@ class PbxPage {
     await this.#drawOverview(await call("GET", this.#path));
   }
 
-  async #readAgain() {
-    this.#again = null;
-    await attempt(this.#problems, () => this.#read());
+  /** Read what has become of it, not more often than every two seconds. */
+  #readSoon() {
+    this.#again ??= setTimeout(() => {
+      this.#again = null;
+      if (this.#known) attempt(this.#problems, () => this.#read());
+    }, READ_AGAIN_MS);
   }
 
   async #check() {
@@ -129,7 +136,7 @@ class PbxPage {
 
   async #redrive() {
     await make(`${this.#path}/redrive`, undefined);
-    await this.#read();
+    this.#readSoon();
     done(this.#problems, t("pbx.redriven"));
   }
 }

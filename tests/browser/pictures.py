@@ -12,6 +12,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from local import pbx_server
+from local.pbx import APP, PASSWORD, Pbx
 from tests.browser.test_profile import provision
 from tests.local.conftest import running
 from tests.local.served import Served
@@ -31,12 +33,18 @@ def main() -> None:
     if chromium is None:
         sys.exit("chromium is not installed: apt-get install chromium")
     FOLDER.mkdir(exist_ok=True)
-    with running({}) as served, sync_playwright() as playwright:
+    pbx = Pbx()
+    pbx_server.seed(pbx)
+    with (
+        pbx_server.serve(pbx) as server,
+        running({"PBX_PLAIN": "true"}) as served,
+        sync_playwright() as playwright,
+    ):
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         url = f"http://127.0.0.1:{served.port}/api/"
         prepare(served)
         user(browser, served, url)
-        administrator(browser, url)
+        administrator(browser, url, server.url)
         browser.close()
 
 
@@ -124,7 +132,7 @@ def user(browser: Browser, served: Served, url: str) -> None:
     take("try-registered")
 
 
-def administrator(browser: Browser, url: str) -> None:
+def administrator(browser: Browser, url: str, pbx_url: str) -> None:
     """Take Register phones and Devices."""
     page, take = come(browser, url, "admin")
     page.goto(f"{url}#/rollouts")
@@ -148,7 +156,16 @@ def administrator(browser: Browser, url: str) -> None:
     page.get_by_role("button", name="Next", exact=True).click()
     take("rollout-new-codes")
     devices(page, take, ["devices", f"devices/{HW_ID}", "jobs", "categories", "automatic"])
-    devices(page, take, ["settings", "audit"])
+    devices(page, take, ["settings"])
+    page.evaluate("location.hash = '#/devices/example.com/pbx'")
+    page.get_by_label("Address").fill(pbx_url)
+    page.get_by_label("App object", exact=True).fill(APP)
+    page.get_by_label("Password of the app object").fill(PASSWORD)
+    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Test connection").click()
+    page.get_by_text("The PBX can be spoken to.").first.wait_for()
+    take("devices-pbx")
+    devices(page, take, ["audit"])
     page, take = come(browser, url, "platform")
     devices(page, take, ["platform"])
 
