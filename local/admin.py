@@ -1,4 +1,4 @@
-"""The administrators' command line: users, rollouts, and their codes, on any deployment.
+"""The administrators' command line: users, rollouts with their codes, PBXes, on any deployment.
 
 The token comes from the environment alone (DIALTONE_TOKEN), and the address from --url or
 DIALTONE_URL. Results go to standard output, everything else to standard error.
@@ -17,7 +17,7 @@ from typing import Any
 
 from chalicelib.core.errors import Fault
 from chalicelib.core.rollouts import MAX_USERS
-from local import admin_files, admin_screen
+from local import admin_files, admin_pbx, admin_screen
 from local.admin_calls import (
     DEFAULT_TRIES,
     INTERRUPTED,
@@ -461,9 +461,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_common(parser, os.environ.get("DIALTONE_URL") or DEFAULT_URL, DEFAULT_TRIES)
-    groups = parser.add_subparsers(required=True, metavar="users|rollout")
+    groups = parser.add_subparsers(required=True, metavar="users|rollout|pbx")
     _add_users(groups.add_parser("users", help="the domain's users"))
     _add_rollouts(groups.add_parser("rollout", help="phones for many users"))
+    _add_pbx(groups.add_parser("pbx", help="a domain's PBX"))
     return parser
 
 
@@ -528,6 +529,16 @@ def _add_rollouts(parser: argparse.ArgumentParser) -> None:
         _add_selection(changing, is_required=False)
         changing.add_argument("--yes", action="store_true", help="all entries, without asking")
         changing.add_argument("--cursor", default="", help="where to go on with all entries")
+
+
+def _add_pbx(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar="show|check|redrive")
+    for name, run, about in (
+        ("show", admin_pbx.show, "show it, the trouble with it, and which phones wait for it"),
+        ("check", admin_pbx.check, "test the connection, step by step; ends with 1 if it fails"),
+        ("redrive", admin_pbx.redrive, "let it hear of all the domain's phones once more"),
+    ):
+        _add(commands, name, run, about).add_argument("domain", metavar="DOMAIN")
 
 
 def _add(

@@ -173,6 +173,10 @@ class Calls:
         content = json.dumps(body, ensure_ascii=False).encode()
         return self._send(self.url(*path), content, JSON).document()
 
+    def order(self, *path: str) -> None:
+        """Have something done, once, that is answered by nothing."""
+        self._send(self.url(*path), b"{}", JSON)
+
     def post_file(self, *path: str, content: bytes, **query: str) -> dict[str, Any]:
         """Hand in a file."""
         return self._send(self.url(*path, **query), content, FILE).document()
@@ -266,7 +270,8 @@ class Calls:
             raise NotAllowedError(f"{text}\n{_about(self._token)}")
         if answer.status == _NOT_ALLOWED:
             raise NotAllowedError(
-                f"{text}\nIt takes a users-admin of a domain that is served here."
+                f"{text}\nIt takes a users-admin of a domain that is served here; "
+                "for a PBX, a devices-admin of its domain."
             )
         if answer.status == _NOT_FOUND and not detail:
             raise RefusedError(f"{text} Check --url.")
