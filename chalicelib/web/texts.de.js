@@ -554,6 +554,7 @@ export default {
   "pbx.why.connection lost": "Die PBX hat die Verbindung getrennt.",
   "pbx.why.no such user": "Die PBX hat keinen solchen Benutzer.",
   "pbx.why.phone of another user": "Ein anderer Benutzer der PBX hat dieses Telefon.",
+  "pbx.why.phone of another user: {0}": "Ein anderer Benutzer der PBX hat dieses Telefon: {0}.",
   "pbx.why.changed by others": "Dieser Benutzer wurde an der PBX ständig von anderen geändert.",
   "pbx.why.refused": "Die PBX hat es abgelehnt.",
   "pbx.why.refused: {0}": "Die PBX hat es abgelehnt: „{0}“.",

@@ -554,6 +554,7 @@ export default {
   "pbx.why.connection lost": "The PBX cut the connection.",
   "pbx.why.no such user": "The PBX has no such user.",
   "pbx.why.phone of another user": "Another user of the PBX has this phone.",
+  "pbx.why.phone of another user: {0}": "Another user of the PBX has this phone: {0}.",
   "pbx.why.changed by others": "Others kept changing this user at the PBX.",
   "pbx.why.refused": "The PBX refused it.",
   "pbx.why.refused: {0}": "The PBX refused it: “{0}”.",

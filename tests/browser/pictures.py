@@ -12,8 +12,6 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from local import pbx_server
-from local.pbx import APP, PASSWORD, Pbx
 from tests.browser.test_profile import provision
 from tests.local.conftest import running
 from tests.local.served import Served
@@ -33,18 +31,12 @@ def main() -> None:
     if chromium is None:
         sys.exit("chromium is not installed: apt-get install chromium")
     FOLDER.mkdir(exist_ok=True)
-    pbx = Pbx()
-    pbx_server.seed(pbx)
-    with (
-        pbx_server.serve(pbx) as server,
-        running({"PBX_PLAIN": "true"}) as served,
-        sync_playwright() as playwright,
-    ):
+    with running({}) as served, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         url = f"http://127.0.0.1:{served.port}/api/"
         prepare(served)
         user(browser, served, url)
-        administrator(browser, url, server.url)
+        administrator(browser, url)
         browser.close()
 
 
@@ -132,7 +124,7 @@ def user(browser: Browser, served: Served, url: str) -> None:
     take("try-registered")
 
 
-def administrator(browser: Browser, url: str, pbx_url: str) -> None:
+def administrator(browser: Browser, url: str) -> None:
     """Take Register phones and Devices."""
     page, take = come(browser, url, "admin")
     page.goto(f"{url}#/rollouts")
@@ -156,16 +148,7 @@ def administrator(browser: Browser, url: str, pbx_url: str) -> None:
     page.get_by_role("button", name="Next", exact=True).click()
     take("rollout-new-codes")
     devices(page, take, ["devices", f"devices/{HW_ID}", "jobs", "categories", "automatic"])
-    devices(page, take, ["settings"])
-    page.evaluate("location.hash = '#/devices/example.com/pbx'")
-    page.get_by_label("Address").fill(pbx_url)
-    page.get_by_label("App object", exact=True).fill(APP)
-    page.get_by_label("Password of the app object").fill(PASSWORD)
-    page.get_by_role("button", name="Save").click()
-    page.get_by_role("button", name="Test connection").click()
-    page.get_by_text("The PBX can be spoken to.").first.wait_for()
-    take("devices-pbx")
-    devices(page, take, ["audit"])
+    devices(page, take, ["settings", "pbx", "audit"])
     page, take = come(browser, url, "platform")
     devices(page, take, ["platform"])
 
@@ -180,6 +163,9 @@ def devices(page: Page, take: Take, parts: list[str]) -> None:
             page.get_by_role("button", name="Set the token").click()
             page.get_by_role("dialog").get_by_role("button", name="Set the token").click()
             page.get_by_role("region", name="Lines for").wait_for()
+        if part == "pbx":
+            page.get_by_role("button", name="Test connection").click()
+            page.get_by_role("heading", name="The PBX can be spoken to.").wait_for()
         take("device" if "/" in part else f"devices-{part}" if part != "devices" else part)
 
 

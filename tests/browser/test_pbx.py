@@ -39,7 +39,7 @@ MARKUP = "<b>no</b> <img src=x>"
 def served(chromium: str, engine: str, client: "DynamoDBClient") -> Iterator[Served]:
     """Serve what `make run` starts, on an engine that these tests write to as well."""
     assert chromium
-    with running({"DYNAMODB_ENDPOINT": engine, "PBX_PLAIN": "true"}) as made:
+    with running({"DYNAMODB_ENDPOINT": engine}) as made:
         yield made
     for concept in tables.definitions():
         client.delete_table(TableName=f"{serve.PREFIX}{concept}")
@@ -56,8 +56,9 @@ def beside(served: Served, engine: str, monkeypatch: pytest.MonkeyPatch) -> Iter
         emit_metrics=False,
     )
     use(used, monkeypatch)
+    remove_pbx(served)
     yield
-    served.ask("DELETE", f"/api/domains/{DOMAIN}/pbx", token=served.token("admin"))
+    remove_pbx(served)
 
 
 @pytest.fixture
@@ -67,6 +68,11 @@ def server() -> Iterator[PbxServer]:
     pbx_server.seed(pbx)
     with pbx_server.serve(pbx) as made:
         yield made
+
+
+def remove_pbx(served: Served) -> None:
+    """Let the domain have no PBX, neither the demo's nor a test's."""
+    served.ask("DELETE", f"/api/domains/{DOMAIN}/pbx", token=served.token("admin"))
 
 
 def mark(hw_id: str, state: PbxState, reason: str = "") -> None:
@@ -87,6 +93,13 @@ def put_pbx() -> None:
     changes = {"pbx_url": NOBODY_LISTENS, "pbx_app": APP, "sealed_pbx_password": sealed}
     domains.change(transaction, DOMAIN, changes)
     transaction.commit()
+
+
+def put_over_http(served: Served, server: PbxServer) -> None:
+    """Give the domain a PBX as an administrator does."""
+    body = {"address": server.url, "app_object": APP, "password": PASSWORD}
+    path = f"/api/domains/{DOMAIN}/pbx"
+    assert served.ask("PUT", path, token=served.token("admin"), body=body)[0] == 200
 
 
 def put_trouble(reason: Trouble = Trouble.CERTIFICATE) -> None:
@@ -161,6 +174,31 @@ def test_a_person_sees_how_far_the_pbx_is_with_a_phone(visitor: Visitor, served:
     mark(HW_ID.format(0x31), PbxState.DONE)
     expect(told).to_have_text("on the PBX")
     assert_open_to_everybody(page, "profile, on the PBX")
+
+
+def test_a_phone_becomes_a_device_of_its_user(
+    visitor: Visitor, served: Served, server: PbxServer
+) -> None:
+    """The page says so within seconds; what was refused is tried again at the press of a button."""
+    put_over_http(served, server)
+    server.pbx.refuses = "object is locked"
+    page = visitor.open("#/profile")
+    sign_in(visitor, page, "user8")
+    add_phone(served, "user8", 0x38)
+    told = page.locator("[data-pbx]")
+    expect(told).to_contain_text("The PBX refused it: “object is locked”.")
+    server.pbx.refuses = ""
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("banner").get_by_role("button", name="Sign in").wait_for()
+    visitor.sign_in(page, "admin")
+    go(page, DOMAIN, "pbx")
+    waiting = page.get_by_role("table", name="Phones that wait for the PBX")
+    expect(waiting.get_by_role("row", name="user8")).to_contain_text("object is locked")
+    page.get_by_role("button", name="Hand over all phones again").click()
+    expect(page.get_by_text("The PBX has heard of every phone.")).to_be_visible()
+    assert [one["hw"] for one in server.pbx.devices_of("user8")] == [HW_ID.format(0x38)]
+    go(page, DOMAIN, "devices", HW_ID.format(0x38))
+    expect(told).to_have_text("on the PBX")
 
 
 def test_the_board_of_a_rollout_shows_it(visitor: Visitor, served: Served) -> None:
@@ -281,9 +319,7 @@ def test_a_test_says_which_right_is_missing(
 ) -> None:
     """And who may list users alone is not needed."""
     spoil(server.pbx)
-    body = {"address": server.url, "app_object": APP, "password": PASSWORD}
-    path = f"/api/domains/{DOMAIN}/pbx"
-    assert served.ask("PUT", path, token=served.token("admin"), body=body)[0] == 200
+    put_over_http(served, server)
     page = visitor.open()
     sign_in(visitor, page)
     go(page, DOMAIN, "pbx")

@@ -22,8 +22,8 @@ NOBODY_LISTENS = "wss://127.0.0.1:1"
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    """Serve the system, which may speak to a PBX without TLS."""
-    with running({"PBX_PLAIN": "true"}) as made:
+    """Serve what `make run` starts."""
+    with running({}) as made:
         yield made
 
 
@@ -35,8 +35,9 @@ def administrator(
     capsys: pytest.CaptureFixture[str],
 ) -> Iterator[Admin]:
     """Sit an administrator down; the domain has no PBX before, nor after."""
+    remove(served)
     yield Admin(served, tmp_path, monkeypatch, capsys)
-    served.ask("DELETE", f"/api/domains/{DOMAIN}/pbx", token=served.token("admin"))
+    remove(served)
 
 
 @pytest.fixture
@@ -51,6 +52,11 @@ def put(served: Served, url: str, password: str = PASSWORD, **more: Any) -> None
     body = {"address": url, "app_object": APP, "password": password, **more}
     path = f"/api/domains/{DOMAIN}/pbx"
     assert served.ask("PUT", path, token=served.token("admin"), body=body)[0] == 200
+
+
+def remove(served: Served) -> None:
+    """Let the domain have no PBX, neither the demo's nor a test's."""
+    served.ask("DELETE", f"/api/domains/{DOMAIN}/pbx", token=served.token("admin"))
 
 
 def rows(out: str) -> list[list[str]]:
