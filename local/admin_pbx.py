@@ -25,6 +25,7 @@ def show(command: "Command") -> int:
         ("password", "set" if found["has_password"] else "not set"),
         ("find users by", found["find_by"]),
         ("flags", ", ".join(name for name in _FLAGS if found[name]) or "none"),
+        ("imports users", "yes" if found["imports_users"] else "no"),
         ("trouble", _trouble(found["trouble"])),
         ("phones that wait", str(found["waiting_count"])),
     ]

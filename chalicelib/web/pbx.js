@@ -7,7 +7,7 @@ import { Listing, attempt, choice, doing, done, field, form, input, make, refuse
 import { toDoOf, whyOf } from "./pbx_words.js";
 
 const FLAGS = ["reverse_proxy", "tls_only", "no_mobility"];
-const NONE = { address: "", app_object: "", has_password: false, find_by: "sip", reverse_proxy: false, tls_only: false, no_mobility: false };
+const NONE = { address: "", app_object: "", has_password: false, find_by: "sip", reverse_proxy: false, tls_only: false, no_mobility: false, imports_users: false };
 const MAX_COUNTED = 1000;
 const READ_AGAIN_MS = 2000;
 const USERS_API = "PbxTableUsers";
@@ -183,6 +183,7 @@ class PbxForm {
   #password = input("password", { type: "password", autocomplete: "new-password", maxlength: "100" });
   #findBy = choice("find_by", ["sip", "name"].map((by) => [by, t(`pbx.find-by-${by}`)]));
   #flags = FLAGS.map((name) => tick(name, t(`pbx.${name}`), false));
+  #imports = tick("imports_users", t("pbx.imports_users"), false);
   #isSet = h("p", { class: "quiet" });
   #removing;
 
@@ -197,6 +198,7 @@ class PbxForm {
       this.#isSet,
       field("password", t("pbx.password"), this.#password, t("pbx.password-hint")),
       field("find_by", t("pbx.find-by"), this.#findBy, t("pbx.find-by-hint")),
+      this.#imports,
       h("fieldset", {}, h("legend", {}, t("pbx.flags")), this.#flags, h("small", {}, t("pbx.flags-hint"))),
     ];
     this.element = form({ class: "card", "aria-label": t("pbx.settings") }, parts, t("devices.save"), (_, problems) => this.#save(problems));
@@ -213,6 +215,7 @@ class PbxForm {
     this.#password.value = "";
     this.#findBy.value = this.#known.find_by;
     FLAGS.forEach((name, at) => (this.#boxes[at].checked = this.#known[name]));
+    this.#imports.querySelector("input").checked = this.#known.imports_users;
     this.#isSet.textContent = t(this.#known.has_password ? "settings.has-password" : "pbx.no-password");
     this.#removing.hidden = known === null;
   }
@@ -227,6 +230,7 @@ class PbxForm {
       app_object: this.#app.value.trim(),
       find_by: this.#findBy.value,
       ...Object.fromEntries(FLAGS.map((name, at) => [name, this.#boxes[at].checked])),
+      imports_users: this.#imports.querySelector("input").checked,
       ...(this.#password.value === "" ? {} : { password: this.#password.value }),
     };
     const isNew = !this.#known.has_password;

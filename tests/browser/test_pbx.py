@@ -391,7 +391,7 @@ def test_the_form_is_filled_in_with_a_keyboard(visitor: Visitor, server: PbxServ
         page.keyboard.press("Tab")
     expect(form.get_by_label("Find users by")).to_be_focused()
     page.keyboard.press("ArrowDown")
-    for words in ("Reverse Proxy", "TLS only", "No Mobility"):
+    for words in ("Add and change users", "Reverse Proxy", "TLS only", "No Mobility"):
         page.keyboard.press("Tab")
         expect(form.get_by_label(words)).to_be_focused()
     page.keyboard.press("Space")

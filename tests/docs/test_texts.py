@@ -28,7 +28,7 @@ MAKERS = {"Fault": 1, "_fails": 0, "_matching": 1, "_missing": 2}
 
 ACTION = re.compile(
     r"(codes?|device|admission|domain|category|token|installation|users?|rollout|job|firmware|PBX)"
-    r" (\w+ed|made|set|shown|left|told again)"
+    r" (\w+ed|made|set|shown|left|told again|users asked for)"
 )
 NEVER_SEEN = {"no JSON object", "no JSON", "a message type is needed", "unknown"}
 NEVER_SEEN |= {"an interface: one short word"}

@@ -69,6 +69,7 @@ WITHOUT_BODY = {
     ("POST", "/domains/{domain}/devices/{hw_id}/release"),
     ("POST", "/domains/{domain}/pbx/check"),
     ("POST", "/domains/{domain}/pbx/redrive"),
+    ("POST", "/domains/{domain}/pbx/replicate"),
 }
 
 
@@ -101,7 +102,8 @@ class Route:
     @property
     def is_seen_by_users_admins(self) -> bool:
         """Tell whether a users-admin may call it, too, for their own domain."""
-        return self.template == "/domains/{domain}" and self.method in {"GET", "PATCH"}
+        is_settings = self.template == "/domains/{domain}" and self.method in {"GET", "PATCH"}
+        return is_settings or self.template == "/domains/{domain}/pbx/replicate"
 
     @property
     def is_of_a_domain(self) -> bool:

@@ -133,7 +133,7 @@ def test_trouble_is_told_with_its_times(administrator: Admin) -> None:
         "app_object": APP,
         "has_password": True,
         "find_by": "name",
-        **dict.fromkeys(("reverse_proxy", "tls_only", "no_mobility"), False),
+        **dict.fromkeys(("reverse_proxy", "tls_only", "no_mobility", "imports_users"), False),
         "trouble": trouble,
         "waiting_count": 0,
         "waiting": [],
