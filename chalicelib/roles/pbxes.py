@@ -165,7 +165,7 @@ def replicate(asking: "Asking", domain: str) -> None:
     _demand_pbx(_found(domain))
     transaction = Transaction()
     replications.add_hurry(transaction, domain, asking.now)
-    audit.add(transaction, asking.entry("PBX users asked for", domain, domain=domain))
+    audit.add(transaction, asking.entry("users requested", domain, domain=domain))
     transaction.commit()
 
 

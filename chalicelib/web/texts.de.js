@@ -766,6 +766,7 @@ export default {
   "action.installation deleted": "Installation gelöscht",
   "action.device left": "Gerät ging an eine andere Domäne",
   "action.user added": "Benutzer hinzugefügt",
+  "action.users requested": "Benutzer von der PBX verlangt",
   "action.users imported": "Benutzer importiert",
   "action.rollout made": "Registrierung angelegt",
   "action.job made": "Auftrag angelegt",

@@ -198,7 +198,7 @@ def test_users_admins_and_devices_admins_ask_for_it() -> None:
         with pytest.raises(NotAllowedError):
             pbxes.replicate(who, DOMAIN)
     trail = audit.list_month(DOMAIN, f"{NOW:%Y-%m}", 100, None).items
-    asked = [entry.actor for entry in trail if entry.action == "PBX users asked for"]
+    asked = [entry.actor for entry in trail if entry.action == "users requested"]
     assert sorted(asked) == ["admin", "office"]
 
 
