@@ -198,6 +198,11 @@ def line_of(number: int, sip: str, values: Mapping[str, Any]) -> Line:
     return Line(number, sip[:MAX_SIP_LENGTH], good, faults)
 
 
+def is_sip(text: str) -> bool:
+    """Tell whether this can be a user's sip."""
+    return not _sip_faults(text)
+
+
 def write_codes(rows: Iterable[CodeRow], delimiter: str = ",") -> bytes:
     """Write a code list for spreadsheets: UTF-8 with BOM, RFC 4180, CRLF.
 

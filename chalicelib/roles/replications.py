@@ -98,7 +98,8 @@ def _replicate(known: Domain, attempts: int, connect: Connect, clock: Clock) -> 
     """
     begun = clock()
     rows, trouble = _read(known, connect, clock)
-    there = {hw_id: row.sip for row in rows if row.sip for hw_id in row.hw_ids()}
+    of_users = [row for row in rows if roster.is_sip(row.sip)]
+    there = {hw_id: row.sip for row in of_users for hw_id in row.hw_ids()}
     holdings.put_at_pbx(known.domain, there, clock())
     counts = {"read": len(rows)}
     if known.pbx_imports_users:

@@ -538,3 +538,10 @@ def test_a_list_of_users_is_checked_as_a_file_is() -> None:
     assert [fault.field for fault in read.lines[2].faults] == ["number", "sip"]
     assert read.lines[2].faults[1].message == "stands in place 0 already"
     assert read.lines[3].faults == missing
+
+
+@pytest.mark.parametrize("text", ["", "x" * 101, "a#b", "a\nb", "\ud800"])
+def test_what_is_no_sip_is_none(text: str) -> None:
+    """Whoever tells of it."""
+    assert not roster.is_sip(text)
+    assert roster.is_sip("user1")

@@ -82,14 +82,15 @@ def test_phones_are_kept_with_their_users(pbx: PlayedPbx, clock: Clock) -> None:
     pbx.devices["user2"] = [{"hw": "00-90-33-00-00-01"}, {"hw": "softphone"}]
     pbx.devices["trunk"] = [{"hw": "009033000002"}]
     pbx.rows["trunk"] = Row("trunk", is_user=False)
-    pbx.devices["nameless"] = [{"hw": "009033000003"}]
-    pbx.rows["nameless"] = Row("")
+    for number, sip in enumerate(("", "\ud800"), 3):
+        pbx.devices[f"odd{number}"] = [{"hw": f"00903300000{number}"}]
+        pbx.rows[f"odd{number}"] = Row(sip)
     pbx.rows["user1"] = Row("user1", {"name": "Other"})
     before = known("user1")
     made = replicate(pbx, clock)
-    hw_ids = [f"00903300000{number}" for number in range(1, 4)]
+    hw_ids = [f"00903300000{number}" for number in range(1, 5)]
     assert holdings.find_at_pbx(DOMAIN, hw_ids) == {PHONE: "user2"}
-    assert made == Replication(DOMAIN, NOW + HOUR, NOW, counts={"read": 3})
+    assert made == Replication(DOMAIN, NOW + HOUR, NOW, counts={"read": 4})
     assert (known("user1"), imports()) == (before, [])
     (access,) = pbx.accesses
     assert access.password == SETTINGS["password"]
