@@ -185,19 +185,19 @@ class PbxSettings(_Body):
     reverse_proxy: bool = False
     tls_only: bool = False
     no_mobility: bool = False
-    imports_users: bool = False
+    imports_users: bool | None = None
 
     def given(self) -> dict[str, Any]:
-        """Tell what was sent, each flag that is set by its name."""
+        """Tell what was sent, each flag that is set by its name, without what stays as it was."""
         flags = [flag.name.lower() for flag in Flag if getattr(self, flag.name.lower())]
         sent = {
             "address": self.address,
             "app_object": self.app_object,
             "find_by": self.find_by,
             "flags": flags,
-            "imports_users": self.imports_users,
         }
-        return sent | ({"password": self.password} if self.password else {})
+        kept = {"password": self.password or None, "imports_users": self.imports_users}
+        return sent | {name: value for name, value in kept.items() if value is not None}
 
 
 class CategorySettings(_Body):

@@ -83,8 +83,8 @@ def put(asking: "Asking", domain: str, wanted: Mapping[str, Any]) -> Overview:
     Its users are read at once, too.
 
     Args:
-        wanted: `address`, `app_object`, and what else is given of `password` (in clear; what was
-            is kept), `find_by`, `flags` and `imports_users`.
+        wanted: `address`, `app_object`, and what else is given of `password` (in clear) and
+            `imports_users`, which else stay as they are, `find_by` and `flags`.
 
     Raises:
         NotAllowedError: this person does not administer the domain's devices.
@@ -100,8 +100,9 @@ def put(asking: "Asking", domain: str, wanted: Mapping[str, Any]) -> Overview:
         "pbx_app": wanted["app_object"],
         "pbx_find_by": wanted.get("find_by", FindBy.SIP),
         "pbx_flags": list(wanted.get("flags", ())),
-        "pbx_imports_users": wanted.get("imports_users", False),
     }
+    if "imports_users" in wanted:
+        changes["pbx_imports_users"] = wanted["imports_users"]
     if wanted.get("password"):
         changes["sealed_pbx_password"] = vault.seal(wanted["password"], purpose_of(domain))
     transaction = Transaction()

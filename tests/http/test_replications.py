@@ -65,6 +65,8 @@ def test_users_come_from_the_pbx(caller: Caller, settings_of: dict[str, Any]) ->
         users = caller.call("GET", "/users", user="admin").json["items"]
         (carol,) = [user for user in users if user["sip"] == "carol"]
         assert (carol["name"], carol["email"]) == ("Carol", "carol@example.com")
+        body = {"app_object": APP, "address": server.url}
+        assert caller.call("PUT", WHERE, user="admin", body=body).json["imports_users"] is True
         headers = {"Idempotency-Key": "once"}
         for _ in range(2):
             assert replicate(caller, token=caller.sign_in("admin"), headers=headers).status == 204
