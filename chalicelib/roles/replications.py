@@ -32,6 +32,9 @@ BUDGET_SECONDS = 35
 READ_SECONDS = 25
 """How much of that the PBX has; the rest is for writing down what was read."""
 
+LAST_ANSWER_SECONDS = 5
+"""How much longer the connection lasts, so that a table that is too long is not one that stops."""
+
 LEASE_SECONDS = 60
 """A worker that dies holds a domain up for so long. One that takes longer does no harm: whoever
 comes then reads the same table."""
@@ -128,7 +131,7 @@ def _read(known: Domain, connect: Connect, clock: Clock) -> tuple[list[Row], Tro
     ends = clock() + timedelta(seconds=READ_SECONDS)
     rows: list[Row] = []
     try:
-        with connect(access_of(known), READ_SECONDS) as pbx:
+        with connect(access_of(known), READ_SECONDS + LAST_ANSWER_SECONDS) as pbx:
             left = (ends - clock()).total_seconds()
             rows.extend(row for row in pbx.users(roster.MAX_USERS, left) if row.is_user)
     except PbxUnavailableError as error:

@@ -96,6 +96,23 @@ def test_trouble_is_shown(caller: Caller, settings_of: dict[str, Any]) -> None:
     )
 
 
+def test_a_table_that_is_too_long_is_told_from_one_that_stops(
+    caller: Caller, settings_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read again in an hour and not in a minute, and what came of it is here."""
+    monkeypatch.setattr(replications, "READ_SECONDS", 0.4)
+    known = Pbx(delay_seconds=0.02)
+    for number in range(100):
+        known.add_user(f"clerk{number:03}")
+    with serve(known) as server:
+        body = {**settings_of, "address": server.url}
+        assert caller.call("PUT", WHERE, user="admin", body=body).status == 200
+        read_now()
+    told = shown(caller)["replication"]
+    assert (told["trouble"], told["gone"]) == ("table too long", None)
+    assert 0 < told["read"] == told["added"] < 100
+
+
 def test_who_administers_users_may_have_them_read(
     caller: Caller, settings_of: dict[str, Any]
 ) -> None:
