@@ -73,14 +73,6 @@ WITHOUT_BODY = {
 }
 
 
-WITHOUT_BODY = {
-    ("POST", "/domains/{domain}/devices/{hw_id}/release"),
-    ("POST", "/domains/{domain}/pbx/check"),
-    ("POST", "/domains/{domain}/pbx/redrive"),
-    ("POST", "/domains/{domain}/pbx/replicate"),
-}
-
-
 @dataclass(frozen=True)
 class Route:
     """One method of one route that people call."""
