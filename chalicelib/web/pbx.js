@@ -10,6 +10,7 @@ const FLAGS = ["reverse_proxy", "tls_only", "no_mobility"];
 const NONE = { address: "", app_object: "", has_password: false, find_by: "sip", reverse_proxy: false, tls_only: false, no_mobility: false, imports_users: false };
 const MAX_COUNTED = 1000;
 const READ_AGAIN_MS = 2000;
+const UNDER_WAY_MS = 60_000;
 const USERS_API = "PbxTableUsers";
 
 /** Show the part; returns what ends it. */
@@ -25,6 +26,7 @@ class PbxPage {
   #path;
   #known = null;
   #again = null;
+  #underWay = 0; // until when phones that wait are on their way, as far as we know
   #problems = h("div", {});
   #standing = h("div", {});
   #count = h("p", {});
@@ -67,7 +69,7 @@ class PbxPage {
     );
     this.#form = new PbxForm(this.#path, (known) => {
       this.draw(known);
-      this.#readSoon();
+      this.#watch();
     });
     place.append(h("p", {}, t("pbx.about")), this.#overview, this.#form.element);
   }
@@ -75,8 +77,12 @@ class PbxPage {
   /** Read again what may have changed, as phones are heard of and after a time without a connection. */
   follow() {
     const soon = () => this.#readSoon();
-    const ends = [whenBack(soon), whenHeard(soon), () => clearTimeout(this.#again)];
-    return () => ends.forEach((end) => end());
+    const ends = [whenBack(soon), whenHeard(soon)];
+    return () => {
+      ends.forEach((end) => end());
+      this.#underWay = 0;
+      clearTimeout(this.#again);
+    };
   }
 
   /** Show a PBX as the service told of it, null for none. */
@@ -102,12 +108,19 @@ class PbxPage {
       t(count < MAX_COUNTED ? "pbx.count" : "pbx.count-more", { count }),
       count > waiting.length && ` ${t("pbx.shown", { count: waiting.length })}`,
     );
+    if (count > 0 && Date.now() < this.#underWay) this.#readSoon();
     return this.#listing.read();
   }
 
   async #read() {
     // what is being typed into the form stays
     await this.#drawOverview(await call("GET", this.#path));
+  }
+
+  /** All phones are handed over from now on: read how far that is, for a while. */
+  #watch() {
+    this.#underWay = Date.now() + UNDER_WAY_MS;
+    this.#readSoon();
   }
 
   /** Read what has become of it, not more often than every two seconds. */
@@ -136,7 +149,7 @@ class PbxPage {
 
   async #redrive() {
     await make(`${this.#path}/redrive`, undefined);
-    this.#readSoon();
+    this.#watch();
     done(this.#problems, t("pbx.redriven"));
   }
 }
