@@ -773,7 +773,6 @@ export default {
   "action.job deleted": "Auftrag gelöscht",
   "action.PBX set": "PBX eingestellt",
   "action.PBX removed": "PBX entfernt",
-  "action.PBX users asked for": "Benutzer der PBX angefordert",
   "action.PBX told again": "Der PBX alle Telefone noch einmal gemeldet",
   "action.firmware set": "Firmware gesetzt",
 };
