@@ -21,8 +21,12 @@ class _Selector(selectors.SelectSelector):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
+        self.is_over = False
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self.is_over:
+            # asyncio ends the executor in a thread of its own, which takes its time
+            return super().select(timeout)
         ready = super().select(0)
         if not ready and timeout is None:
             raise NobodyWillWakeError
@@ -79,6 +83,10 @@ class _Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._virtual.now
 
+    def end(self) -> None:
+        """Play no longer."""
+        self._virtual.is_over = True
+
 
 def run(
     played: Coroutine[Any, Any, _Result], delay: Callable[[], Delay] = lambda: (0.0, 0.0)
@@ -89,9 +97,13 @@ def run(
         delay: tells how long the next work takes that is for a thread.
     """
     unseen: list[dict[str, Any]] = []
-    with asyncio.Runner(loop_factory=_Loop) as runner:
+    loop = _Loop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.get_loop().set_default_executor(_Virtual(delay))
         runner.get_loop().set_exception_handler(lambda _, context: unseen.append(context))
-        result = runner.run(played)
+        try:
+            result = runner.run(played)
+        finally:
+            loop.end()
     assert not unseen
     return result
