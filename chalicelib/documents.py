@@ -4,11 +4,12 @@ What is secret at rest does not go out.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chalicelib.core.errors import Fault, InvalidRequestError
-from chalicelib.core.user_objects import Flag
+from chalicelib.core.user_objects import Flag, for_its_user
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -108,7 +109,7 @@ def own_code(own: "OwnCode", now: "datetime") -> dict[str, Any]:
         "expires_at": code.expires_at,
     }
     if own.device is not None:
-        written["device"] = device(own.device, now)
+        written["device"] = own_device(own.device, now)
     if code.reason:
         written["reason"] = code.reason
     return written
@@ -240,6 +241,11 @@ def device(known: "Device", now: "datetime") -> dict[str, Any]:
         "stuck_since": known.stuck_since(now),
         "pbx": {"state": known.pbx, "reason": known.pbx_reason or None} if known.pbx else None,
     }
+
+
+def own_device(known: "Device", now: "datetime") -> dict[str, Any]:
+    """Write a device for its user: as `device`, but at which other user the PBX has it."""
+    return device(replace(known, pbx_reason=for_its_user(known.pbx_reason)), now)
 
 
 def plan(jobs: "Plan") -> dict[str, Any]:

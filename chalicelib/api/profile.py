@@ -67,7 +67,7 @@ def revoke_code(call: Call, code_id: str) -> Response:
 def list_phones(call: Call) -> Response:
     """List this person's phones."""
     found, after = users.list_phones(call.person, *call.page())
-    return listing([documents.device(phone, call.now) for phone in found], after)
+    return listing([documents.own_device(phone, call.now) for phone in found], after)
 
 
 @views.route("/me/phones/{hw_id}", methods=["DELETE"])

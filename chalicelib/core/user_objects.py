@@ -221,6 +221,11 @@ def of_another_user(sip: str) -> str:
     return _reason(Hindrance.ANOTHER_USER, sip)
 
 
+def for_its_user(reason: str) -> str:
+    """Write a reason for the user of the phone, who need not know what others have."""
+    return Hindrance.ANOTHER_USER if reason.startswith(Hindrance.ANOTHER_USER) else reason
+
+
 def _reason(hindrance: Hindrance, told: str) -> str:
     words = " ".join(told.split())
     return f"{hindrance}: {words}"[:MAX_REASON_LENGTH] if words else hindrance

@@ -73,7 +73,7 @@ def person_news(news: News, at: datetime) -> Iterator[str]:
         yield written("CodeChanged", code=code)
     hw_id = news.fact.hw_id
     if hw_id:
-        phone = documents.device(news.device, at) if news.device else None
+        phone = documents.own_device(news.device, at) if news.device else None
         yield written("PhoneChanged", hw_id=hw_id, phone=phone)
 
 

@@ -142,4 +142,19 @@ def test_a_row_tells_which_phones_are_there() -> None:
 def test_another_user_is_named_in_one_short_line() -> None:
     """Whatever a name holds."""
     assert user_objects.of_another_user("a\n b") == "phone of another user: a b"
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("phone of another user: carol", "phone of another user"),
+        ("phone of another user", "phone of another user"),
+        ("refused: locked", "refused: locked"),
+        ("no such user", "no such user"),
+        ("", ""),
+    ],
+)
+def test_its_user_is_not_told_who_else_has_a_phone(reason: str, told: str) -> None:
+    """Every other reason stays as it is."""
+    assert user_objects.for_its_user(reason) == told
     assert len(user_objects.of_another_user("x" * 300)) == user_objects.MAX_REASON_LENGTH

@@ -1,8 +1,11 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from chalicelib.core.codes import read_entry
+from chalicelib.core.devices import PbxState
+from chalicelib.core.user_objects import of_another_user
 from chalicelib.roles import analogue_phones
 from chalicelib.storage import devices
 from tests.http.service import Caller
@@ -80,6 +83,21 @@ def test_a_redeemed_code_shows_its_phone_and_cannot_be_revoked(caller: Caller) -
     redeem(caller, issued["code"], source="198.51.100.4")
     shown = caller.call("GET", f"/me/codes/{issued['code_id']}", user="user1").json
     assert shown["reason"] == "repeated from elsewhere"
+
+
+def test_who_else_has_a_phone_at_the_pbx_is_told_to_administrators(caller: Caller) -> None:
+    """Its user hears that somebody has."""
+    redeem(caller, issue(caller)["code"])
+    (device,) = devices.find_all([HW_ID])
+    reason = of_another_user("carol")
+    marked = replace(device, pbx=PbxState.FAILED, pbx_reason=reason)
+    assert devices.report(marked, device)
+    (phone,) = caller.call("GET", "/me/phones", user="user1").json["items"]
+    (code,) = caller.call("GET", "/me/codes", user="user1").json["items"]
+    for own in (phone, code["device"]):
+        assert own["pbx"] == {"state": "failed", "reason": "phone of another user"}
+    path = f"/domains/example.com/devices/{HW_ID}"
+    assert caller.call("GET", path, user="admin").json["pbx"]["reason"] == reason
 
 
 def test_phones_are_listed_and_given_up(caller: Caller) -> None:

@@ -1,5 +1,5 @@
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -7,10 +7,13 @@ import pytest
 
 import app
 from chalicelib.core.codes import read_entry
+from chalicelib.core.devices import PbxState
 from chalicelib.core.errors import CodeNotRedeemableError
+from chalicelib.core.user_objects import of_another_user
 from chalicelib.roles import analogue_phones, assignments, devices, rollouts, users
-from chalicelib.storage import connections
+from chalicelib.storage import connections, notifications
 from chalicelib.storage import devices as device_table
+from chalicelib.storage.connection import Transaction
 from local.demo import BOOT_BUILD, DOMAIN, FIRMWARE_BUILD
 from local.identity import Issuer
 from tests import world
@@ -186,6 +189,25 @@ def test_a_person_hears_of_a_revoked_code(stream: Stream) -> None:
     stream.flow()
     (told,) = news(wire)
     assert told["code"]["state"] == "revoked"
+
+
+def test_a_person_does_not_hear_who_else_has_their_phone_at_the_pbx(stream: Stream) -> None:
+    """That somebody has it is enough."""
+    world.redeem(world.issue("user1").digits)
+    stream.flow()
+    wire = stream.person("user1")
+    (device,) = device_table.find_all([world.HW_ID])
+    marked = replace(device, pbx=PbxState.FAILED, pbx_reason=of_another_user("carol"))
+    fact = notifications.Fact(device.domain, device.user, hw_id=world.HW_ID)
+
+    def also(write: Transaction) -> None:
+        notifications.add_fact(write, fact, NOW)
+
+    assert device_table.report(marked, device, also)
+    stream.flow()
+    (phone,) = news(wire)
+    assert phone["phone"]["pbx"]["reason"] == "phone of another user"
+    assert "carol" not in json.dumps(phone)
 
 
 def test_a_person_hears_of_their_phone(stream: Stream) -> None:
