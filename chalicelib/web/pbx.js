@@ -1,9 +1,10 @@
-// A domain's PBX: how we stand with it, which phones wait for it, and how it is spoken to.
+// A domain's PBX: how we stand with it, which phones wait for it, its users, and how it is spoken to.
 // It must not show its password: the service does not tell it.
 
 import { announce, ask, fill, h, hwIdOf, moment, t } from "./dom.js";
 import { call } from "./client.js";
 import { Listing, attempt, choice, doing, done, field, form, input, make, refuse, tick, whenBack, whenHeard } from "./devices_forms.js";
+import { PbxUsers } from "./pbx_users.js";
 import { toDoOf, whyOf } from "./pbx_words.js";
 
 const FLAGS = ["reverse_proxy", "tls_only", "no_mobility"];
@@ -12,6 +13,7 @@ const MAX_COUNTED = 1000;
 const READ_AGAIN_MS = 2000;
 const UNDER_WAY_MS = 60_000;
 const USERS_API = "PbxTableUsers";
+const CERTIFICATE = "certificate";
 
 /** Show the part; returns what ends it. */
 export async function show(place, site) {
@@ -32,6 +34,7 @@ class PbxPage {
   #count = h("p", {});
   #waiting = h("div", {});
   #checked = h("div", {});
+  #users;
   #overview;
   #form;
   #listing;
@@ -50,6 +53,7 @@ class PbxPage {
       ],
       read: async () => ({ items: this.#known.waiting, next: null }),
     });
+    this.#users = new PbxUsers(this.#path, () => this.#readSoon());
     this.#overview = h(
       "div",
       { hidden: true },
@@ -66,10 +70,12 @@ class PbxPage {
       h("h3", {}, t("pbx.waiting")),
       this.#count,
       this.#waiting,
+      this.#users.element,
     );
     this.#form = new PbxForm(this.#path, (known) => {
       this.draw(known);
       this.#watch();
+      this.#users.follow();
     });
     place.append(h("p", {}, t("pbx.about")), this.#overview, this.#form.element);
   }
@@ -81,6 +87,7 @@ class PbxPage {
     return () => {
       ends.forEach((end) => end());
       this.#underWay = 0;
+      this.#users.end();
       clearTimeout(this.#again);
     };
   }
@@ -101,6 +108,7 @@ class PbxPage {
     this.#overview.hidden = known === null;
     if (!known) return undefined;
     fill(this.#standing, known.trouble ? troubleOf(known.trouble) : h("p", {}, t("pbx.no-trouble")));
+    this.#users.draw(known);
     const { waiting_count: count, waiting } = known;
     this.#count.hidden = count === 0;
     fill(
@@ -140,7 +148,7 @@ class PbxPage {
         "section",
         { class: found.is_good ? "card good" : "card", "aria-labelledby": "checked" },
         h("h3", { id: "checked" }, words),
-        h("ol", { class: "checks" }, stepsOf(found)),
+        h("ol", { class: "checks" }, stepsOf(found, this.#known.address)),
         found.is_good && h("p", {}, t(found.knows_you ? "pbx.knows-you" : "pbx.knows-you-not")),
       ),
     );
@@ -171,10 +179,12 @@ function troubleOf({ reason, since, attempts, retry_at: retryAt }) {
 }
 
 /** Write how each step of a test went, and what to do about the one that failed. */
-function stepsOf({ steps, trouble }) {
+function stepsOf({ steps, trouble }, address) {
+  const isPlain = address.startsWith("ws:");
   const failed = trouble ? steps.findIndex(({ is_good: isGood }) => isGood === false) : steps.length;
   return steps.map(({ step, is_good: isGood }, at) => {
-    const went = isGood === null ? (at > failed ? "not-reached" : "unknown") : isGood ? "good" : "failed";
+    const unknown = at > failed ? "not-reached" : isPlain && step === CERTIFICATE ? "not-needed" : "unknown";
+    const went = isGood === null ? unknown : isGood ? "good" : "failed";
     return h(
       "li",
       { "data-step": step },

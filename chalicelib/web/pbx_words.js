@@ -1,7 +1,7 @@
 // What there is to say of a PBX: how far it is with a phone, what is wrong, and what to do about it.
 // It must not know a route of the service.
 
-import { h, said, t } from "./dom.js";
+import { h, hasText, said, t } from "./dom.js";
 
 /** Write how far the PBX is with a phone, nothing where that is not known; `isOwn` for whoever has the phone. */
 export function pbxOf(pbx, { isOwn = false } = {}) {
@@ -22,4 +22,9 @@ export function whyOf(reason) {
 export function toDoOf(reason) {
   // behind the colon is what the PBX said
   return said("pbx.do", reason.split(":")[0]);
+}
+
+/** Say what an administrator can do so that the PBX's users are read. */
+export function usersToDoOf(reason) {
+  return hasText(`pbx.users-do.${reason}`) ? t(`pbx.users-do.${reason}`) : toDoOf(reason);
 }
