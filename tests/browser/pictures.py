@@ -31,7 +31,7 @@ def main() -> None:
     if chromium is None:
         sys.exit("chromium is not installed: apt-get install chromium")
     FOLDER.mkdir(exist_ok=True)
-    with running({}) as served, sync_playwright() as playwright:
+    with running({"SCHEDULE_SECONDS": "1"}) as served, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         url = f"http://127.0.0.1:{served.port}/api/"
         prepare(served)
@@ -166,6 +166,7 @@ def devices(page: Page, take: Take, parts: list[str]) -> None:
         if part == "pbx":
             page.get_by_role("button", name="Test connection").click()
             page.get_by_role("heading", name="The PBX can be spoken to.").wait_for()
+            page.get_by_role("region", name="Users of the PBX").get_by_text("Last read").wait_for()
         take("device" if "/" in part else f"devices-{part}" if part != "devices" else part)
 
 
