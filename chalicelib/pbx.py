@@ -8,7 +8,7 @@ import json
 import socket
 import ssl
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_websocket
 
+from chalicelib import observability
 from chalicelib.core import user_objects
 from chalicelib.core.app_login import Login, digest
 from chalicelib.core.errors import PbxRefusedError, PbxUnavailableError
@@ -29,6 +30,7 @@ CONNECT_SECONDS = 5
 ANSWER_SECONDS = 5
 _MAX_MESSAGE_BYTES = 1 << 20
 _CLOSE_SECONDS = 1
+_MAX_ADDRESSES = 2
 _INFO = "{}"
 _IN_FLIGHT = 8
 """How many rows of a table are asked for at once: each is an answer of its own."""
@@ -93,6 +95,7 @@ class Connection:
         self._ends = ends
         self._numbers = count()
         self._answers: defaultdict[str, deque[Mapping[str, Any]]] = defaultdict(deque)
+        self._awaited: Counter[str] = Counter()
 
     def log_in(self, access: Access) -> None:
         """Prove the app object's password.
@@ -156,7 +159,7 @@ class Connection:
         before, result, after = (self._answer_to(src) for src in sent)
         if result.get("error") or result.get("errorText"):
             said = result.get("errorText") or result.get("error")
-            raise PbxRefusedError(user_objects.refused(str(said)))
+            raise PbxRefusedError(user_objects.refused(observability.redact(str(said))))
         return _user(before), _user(after)
 
     def users(self, max_rows: int, seconds: float) -> Iterator[Row]:
@@ -216,7 +219,9 @@ class Connection:
 
     def _send(self, message: Mapping[str, Any], src: str = "") -> str:
         src = src or f"dialtone{next(self._numbers)}"
-        text = json.dumps({**message, "src": src}, ensure_ascii=False, separators=(",", ":"))
+        # escaped, for what came from the PBX may be half a character, which no socket takes
+        text = json.dumps({**message, "src": src}, separators=(",", ":"))
+        self._awaited[src] += 1
         try:
             self._socket.send(text)
         except ConnectionClosed:
@@ -234,17 +239,30 @@ class Connection:
             told = self._received(end, api)
             if told.get("mt") == "PbxInfo":
                 self.apis = _apis(told)
-            elif isinstance(told.get("src"), str) and told.get("mt") not in _CHANGES:
+            elif told.get("mt") not in _CHANGES and self._is_awaited(told.get("src")):
                 self._answers[told["src"]].append(told)
         return self._answers[src].popleft()
 
+    def _is_awaited(self, src: object) -> bool:
+        """Tell whether this belongs to a request of ours that has no answer yet."""
+        if not isinstance(src, str) or not self._awaited[src]:
+            return False
+        self._awaited[src] -= 1
+        return True
+
+    def _unanswered(self, api: Step) -> PbxUnavailableError:
+        is_refused = self.apis is not None and api not in self.apis
+        return PbxUnavailableError(_NOT_GRANTED[api] if is_refused else Trouble.NO_ANSWER)
+
     def _received(self, end: float, api: Step) -> Mapping[str, Any]:
+        left = end - time.monotonic()
+        if left <= 0:
+            # what has come already would be handed out without waiting, for ever
+            raise self._unanswered(api)
         try:
-            told = json.loads(self._socket.recv(max(0.0, end - time.monotonic())))
+            told = json.loads(self._socket.recv(left))
         except TimeoutError:
-            is_refused = self.apis is not None and api not in self.apis
-            trouble = _NOT_GRANTED[api] if is_refused else Trouble.NO_ANSWER
-            raise PbxUnavailableError(trouble) from None
+            raise self._unanswered(api) from None
         except ConnectionClosed:
             raise PbxUnavailableError(Trouble.CONNECTION_LOST) from None
         except (ValueError, RecursionError):
@@ -286,12 +304,21 @@ def _opened(url: str, seconds: float) -> Iterator[ClientConnection]:
 
 
 def _connected(host: str, port: int, patience: float) -> socket.socket:
+    """Connect to a host, at two of its addresses at most, each with half of the patience."""
     try:
-        return socket.create_connection((host, port), patience)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[:_MAX_ADDRESSES]
     except (socket.gaierror, UnicodeError):
         raise PbxUnavailableError(Trouble.UNKNOWN_NAME) from None
-    except OSError:
-        raise PbxUnavailableError(Trouble.NO_CONNECTION) from None
+    for family, kind, protocol, _, address in found:
+        made = socket.socket(family, kind, protocol)
+        made.settimeout(patience / len(found))
+        try:
+            made.connect(address)
+        except OSError:
+            made.close()
+        else:
+            return made
+    raise PbxUnavailableError(Trouble.NO_CONNECTION)
 
 
 def _get(by: FindBy, name: str) -> Mapping[str, Any]:

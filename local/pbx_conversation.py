@@ -161,4 +161,4 @@ def _echoed(message: Message) -> Message:
 
 
 def _compact(message: Message) -> str:
-    return json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(message, separators=(",", ":"))

@@ -9,14 +9,14 @@
     ├── NotFoundError              nothing of that name for this caller
     ├── CodeNotRedeemableError     unknown, expired, revoked or used: one answer for all
     ├── ConflictError              it is not, or no longer, in the state that this needs
+    │   ├── PbxRefusedError        a domain's PBX does not take one user's phones: says why
     │   ├── InUseError             it cannot go, for others depend on it: says which
     │   └── InProgressError        the same write is being done at this moment: come back
     ├── DeviceElsewhereError       the device belongs to another domain or user
     ├── LimitReachedError          too many attempts: come back later
-    ├── PbxUnavailableError        a domain's PBX cannot be spoken to: says why
-    ├── PbxRefusedError            a domain's PBX does not take one phone: says why
     └── StoreUnavailableError      the database or the vault is throttled or unreachable
         ├── CentralUnavailableError  the foreign central service does not answer as agreed
+        ├── PbxUnavailableError    a domain's PBX cannot be spoken to: says why
         └── NotDeliveredError      a message could not be handed to a connection: try again
 
 It must not know HTTP, DynamoDB or the phone's script language.
@@ -159,32 +159,6 @@ class LimitReachedError(DialtoneError):
         self.retry_after_seconds = retry_after_seconds
 
 
-class PbxUnavailableError(DialtoneError):
-    """A domain's PBX cannot be spoken to, so nothing of the domain goes on there.
-
-    Args:
-        trouble: why, a member of core/user_objects.py `Trouble`.
-    """
-
-    def __init__(self, trouble: str) -> None:
-        """Keep why."""
-        super().__init__(f"PBX unavailable: {trouble}")
-        self.trouble = trouble
-
-
-class PbxRefusedError(DialtoneError):
-    """A domain's PBX does not take one user's phones; others go on.
-
-    Args:
-        reason: why, in words for an administrator.
-    """
-
-    def __init__(self, reason: str) -> None:
-        """Keep why."""
-        super().__init__("the PBX does not take it")
-        self.reason = reason
-
-
 class StoreUnavailableError(DialtoneError):
     """The database or the vault is throttled or unreachable; nothing is known to be lost."""
 
@@ -201,3 +175,29 @@ class CentralUnavailableError(StoreUnavailableError):
 
 class NotDeliveredError(StoreUnavailableError):
     """A message could not be handed to a connection, which may still be there."""
+
+
+class PbxUnavailableError(StoreUnavailableError):
+    """A domain's PBX cannot be spoken to, so nothing of the domain goes on there.
+
+    Args:
+        trouble: why, a member of core/user_objects.py `Trouble`.
+    """
+
+    def __init__(self, trouble: str) -> None:
+        """Keep why."""
+        super().__init__(trouble)
+        self.trouble = trouble
+
+
+class PbxRefusedError(ConflictError):
+    """A domain's PBX does not take one user's phones; others go on.
+
+    Args:
+        reason: why, in words for an administrator.
+    """
+
+    def __init__(self, reason: str) -> None:
+        """Keep why."""
+        super().__init__("the PBX does not take it")
+        self.reason = reason

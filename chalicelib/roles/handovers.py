@@ -45,8 +45,7 @@ BUDGET_SECONDS = 15
 GRACE_SECONDS = 5
 """How much longer, to be done with the user that was begun."""
 
-RUN_SECONDS = 30
-"""When no other domain is begun any more, of the minute that a function has."""
+_LONGEST = timedelta(seconds=BUDGET_SECONDS + GRACE_SECONDS)
 
 BATCH = 100
 REDRIVE_BATCH = 90
@@ -78,7 +77,7 @@ def deliver(domain: str, connect: Connect, clock: Clock, newcomers: Sequence[str
     ends = clock() + timedelta(seconds=BUDGET_SECONDS)
 
     def work(lease: Lease) -> Lease | None:
-        return _Worker(known, lease, clock, ends).run(connect, newcomers)
+        return _Worker(lease, clock, ends).run(connect, newcomers)
 
     return turns.take(domain, leases.PBX, LEASE_SECONDS, clock, work)
 
@@ -86,16 +85,22 @@ def deliver(domain: str, connect: Connect, clock: Clock, newcomers: Sequence[str
 def try_to_deliver(
     domain: str, connect: Connect, clock: Clock, newcomers: Sequence[str] = ()
 ) -> bool:
-    """Deliver; trouble is logged, for the schedule comes back to it.
+    """Deliver; whatever is wrong is logged, for the schedule comes back to it.
 
     Returns:
         False if another is at it.
     """
+    return _try(lambda: deliver(domain, connect, clock, newcomers))
+
+
+def _try(tell: Callable[[], bool]) -> bool:
     try:
-        return deliver(domain, connect, clock, newcomers)
+        return tell()
     except StoreUnavailableError as error:
         observability.logger().warning("handover put off", extra={"why": error.what})
-        return True
+    except Exception:  # noqa: BLE001 - one domain must not keep the others from their turn
+        observability.logger().exception("defect")
+    return True
 
 
 def follow(
@@ -103,51 +108,60 @@ def follow(
     connect: Connect,
     clock: Clock,
     pause: Callable[[float], None],
+    ends: datetime,
 ) -> None:
     """Tell the PBXes of domains in which something has happened.
 
     Args:
         newcomers: domain → hw_ids of phones that have just come or left there.
         pause: waits for as many seconds, for a worker that may have died.
+        ends: after which nothing may go on; no domain begins that might take longer.
     """
     _one_by_one(
         list(newcomers),
         lambda domain: try_to_deliver(domain, connect, clock, newcomers[domain]),
-        clock,
+        lambda: clock() + _LONGEST <= ends,
         pause,
     )
 
 
-def remind(connect: Connect, clock: Clock, pause: Callable[[float], None]) -> None:
+def remind(connect: Connect, clock: Clock, pause: Callable[[float], None], ends: datetime) -> None:
     """Tell every PBX what it could not be told before: once a minute.
 
     Args:
-        pause: as for `follow`.
+        pause, ends: as for `follow`.
+
+    Raises:
+        StoreUnavailableError: throttled or unreachable, before the first one.
     """
 
     def tell(domain: str) -> bool:
         is_due = bool(handovers.list_due(domain, 1, clock()))
-        return not is_due or try_to_deliver(domain, connect, clock)
+        return not is_due or deliver(domain, connect, clock)
 
     wanted = domains.list_with_pbx()
     # if there is not time enough for all, the next minute begins with others
     random.shuffle(wanted)
-    _one_by_one(wanted, tell, clock, pause)
+    _one_by_one(
+        wanted,
+        lambda domain: _try(lambda: tell(domain)),
+        lambda: clock() + _LONGEST <= ends,
+        pause,
+    )
 
 
 def _one_by_one(
     wanted: Sequence[str],
     tell: Callable[[str], bool],
-    clock: Clock,
+    has_time: Callable[[], bool],
     pause: Callable[[float], None],
 ) -> None:
     """Go through domains as long as there is time, and once more through those that were held."""
-    ends = clock() + timedelta(seconds=RUN_SECONDS)
-    held = [domain for domain in wanted if clock() < ends and not tell(domain)]
-    if held:
+    held = [domain for domain in wanted if has_time() and not tell(domain)]
+    if held and has_time():
         pause(PATIENCE_SECONDS)
     for domain in held:
-        if clock() < ends:
+        if has_time():
             tell(domain)
 
 
@@ -164,12 +178,15 @@ def redrive(domain: str, after: str, clock: Clock) -> None:
     """
     known = domains.find(domain)
     has_pbx = known is not None and bool(known.pbx_url)
+    transaction = Transaction()
     if not after:
         handovers.clear_standing(domain)
-        while has_pbx and handovers.hurry(domain, BATCH, clock()):
-            continue
+        if has_pbx and handovers.hurry(domain, BATCH, clock()):
+            # there are more that wait: they come first, with a row of their own
+            handovers.add_redrive(transaction, domain, clock())
+            transaction.commit()
+            return
     page = devices.list_all(domain, "", None, REDRIVE_BATCH, after or None)
-    transaction = Transaction()
     for device in page.items:
         if not has_pbx:
             _keep(device, None, "", clock())
@@ -199,11 +216,12 @@ class _OvertakenError(Exception):
 class _Worker:
     """Works through what a domain's PBX must hear, as long as its lease and its budget last."""
 
-    def __init__(self, domain: Domain, lease: Lease, clock: Clock, ends: datetime) -> None:
-        self._domain = domain
+    def __init__(self, lease: Lease, clock: Clock, ends: datetime) -> None:
+        self._domain = Domain(lease.domain)
         self._lease = lease
         self._clock = clock
         self._ends = ends
+        self._answered: set[str] = set()
 
     def run(self, connect: Connect, newcomers: Sequence[str]) -> Lease | None:
         """Tell all that is due; returns the lease, None if it was lost."""
@@ -212,7 +230,7 @@ class _Worker:
             self._mark(devices.find_all(newcomers), PbxState.PENDING, standing.reason)
             return self._lease
         due = self._due()
-        if not due:
+        if not due or self._clock() >= self._ends or not self._is_told_of():
             return self._lease
         try:
             with connect(access_of(self._domain), self._seconds_left()) as pbx:
@@ -223,12 +241,21 @@ class _Worker:
                 handovers.clear_standing(self._domain.domain)
         except PbxUnavailableError as error:
             self._keep_trouble(error.trouble, standing)
-            waiting = [*newcomers, *(one.hw_id for one in due)]
+            waiting = {*newcomers, *(one.hw_id for one in due)} - self._answered
             self._mark(devices.find_all(waiting), PbxState.PENDING, error.trouble)
         except _OvertakenError:
             observability.count("PbxOvertaken")
             return None
         return self._lease
+
+    def _is_told_of(self) -> bool:
+        """Read how the PBX is spoken to, after what it must hear: it may be another since.
+
+        Returns:
+            Whether there is one.
+        """
+        self._domain = domains.find(self._domain.domain) or Domain(self._domain.domain)
+        return bool(self._domain.pbx_url)
 
     def _seconds_left(self) -> float:
         """Tell when a PBX that drags on is hung up on, even in the midst of a user."""
@@ -239,6 +266,11 @@ class _Worker:
 
     def _tell(self, pbx: "Pbx", due: Sequence[Handover]) -> bool:
         """Tell of each user once; returns whether there is time for more."""
+        before = self._domain
+        if not self._is_told_of() or access_of(self._domain) != access_of(before):
+            # what is due is for another PBX, and that one hears it from whoever comes next
+            handovers.wake(self._domain.domain, self._clock())
+            return False
         groups: dict[str, list[Handover]] = {}
         for one in due:
             groups.setdefault(one.owner, []).append(one)
@@ -270,6 +302,21 @@ class _Worker:
         known = {device.hw_id: device for device in devices.find_all(hw_ids)}
         come = [known[hw_id] for hw_id in hw_ids if self._is_theirs(owner, known.get(hw_id))]
         gone = [hw_id for hw_id in hw_ids if not self._is_theirs(owner, known.get(hw_id))]
+        try:
+            self._place(pbx, owner, group, come, gone)
+        except PbxUnavailableError as error:
+            # perhaps it is this one alone: it must not be first each time
+            self._later_than_others(group, error.trouble)
+            raise
+
+    def _place(
+        self,
+        pbx: "Pbx",
+        owner: str,
+        group: Sequence[Handover],
+        come: Sequence[Device],
+        gone: Sequence[str],
+    ) -> None:
         place = Place(pbx, self._domain, owner)
         held = place.held_by_others(come)
         for device in come:
@@ -284,30 +331,53 @@ class _Worker:
         try:
             place.write(come, gone, self._hold)
         except PbxRefusedError as error:
+            self._demand_lease(group)
             self._put_off(group, come, error.reason)
         else:
+            self._demand_lease(group)
             self._settle(group, come)
+
+    def _demand_lease(self, group: Sequence[Handover]) -> None:
+        """Go on only as the one whose turn it is, who knew all that waited.
+
+        Another may have looked at the PBX before what was written here was there, and settled what
+        it then found right: so it is looked at once more.
+        """
+        try:
+            self._hold(at_most=0)
+        except _OvertakenError:
+            handovers.put_again(group, self._clock())
+            raise
 
     def _put_off(self, group: Sequence[Handover], come: Sequence[Device], reason: str) -> None:
         """Keep that the PBX did not take phones, to try them again later."""
-        attempts = max(one.attempts for one in group) + 1
-        handovers.put_off(group, reason, self._later(attempts, MAX_REFUSAL_SECONDS))
+        self._later_than_others(group, reason)
+        self._answered |= {one.hw_id for one in group}
         self._mark(come, PbxState.FAILED, reason)
         observability.count("PbxRefused", len(group))
         for _ in observability.under_each(_causes(group)):
             observability.logger().warning("not taken by the PBX", extra={"why": reason})
 
+    def _later_than_others(self, group: Sequence[Handover], reason: str) -> None:
+        attempts = max(one.attempts for one in group) + 1
+        handovers.put_off(group, reason, self._later(attempts, MAX_REFUSAL_SECONDS))
+
     def _settle(self, group: Sequence[Handover], come: Sequence[Device]) -> None:
         self._mark(come, PbxState.DONE, "")
+        self._answered |= {one.hw_id for one in group}
         handovers.settle(group)
         observability.count("PbxHandedOver", len(group))
         for _ in observability.under_each(_causes(group)):
             observability.logger().info("handed over to the PBX")
 
-    def _hold(self) -> None:
-        """Keep the lease, so that nothing is written without it."""
+    def _hold(self, at_most: float = LEASE_SECONDS / 2) -> None:
+        """Keep the lease, so that nothing is written without it.
+
+        Args:
+            at_most: seconds since it was prolonged that need no other.
+        """
         now = self._clock()
-        if self._lease.until - now > timedelta(seconds=LEASE_SECONDS / 2):
+        if now < self._lease.until - timedelta(seconds=LEASE_SECONDS - at_most):
             return
         prolonged = leases.prolong(self._lease, now + timedelta(seconds=LEASE_SECONDS))
         if prolonged is None:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib import settings
 from chalicelib.core import addresses, user_objects
-from chalicelib.core.errors import Fault, InvalidRequestError, NotFoundError, PbxUnavailableError
+from chalicelib.core.errors import (
+    ConflictError,
+    Fault,
+    InvalidRequestError,
+    NotAllowedError,
+    NotFoundError,
+    PbxUnavailableError,
+)
 from chalicelib.core.rate_limits import LimitName
 from chalicelib.core.user_objects import FindBy, Step
 from chalicelib.roles.handovers import Connect, access_of, purpose_of
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
     from chalicelib.storage.handovers import Handover, Standing
     from chalicelib.storage.replications import Replication
 
+_PBX = "PBX"
 CHECK_SECONDS = 20
 SHOWN = 100
 """How many of the phones that wait are shown."""
@@ -90,11 +98,13 @@ def put(asking: "Asking", domain: str, wanted: Mapping[str, Any]) -> Overview:
         NotAllowedError: this person does not administer the domain's devices.
         NotFoundError: there is no such domain.
         InvalidRequestError: the address is none, or not safe, or there is no password.
+        ConflictError: somebody else changed it at this moment.
     """
     known = _administered(asking, domain)
     faults = _faults(known, wanted)
     if faults:
         raise InvalidRequestError(*faults)
+    _demand_users_admin(asking, known, wanted)
     changes: dict[str, Any] = {
         "pbx_url": wanted["address"],
         "pbx_app": wanted["app_object"],
@@ -106,7 +116,7 @@ def put(asking: "Asking", domain: str, wanted: Mapping[str, Any]) -> Overview:
     if wanted.get("password"):
         changes["sealed_pbx_password"] = vault.seal(wanted["password"], purpose_of(domain))
     transaction = Transaction()
-    domains.change(transaction, domain, changes)
+    domains.change(transaction, domain, changes, known)
     domains.list_pbx(transaction, domain)
     handovers.add_redrive(transaction, domain, asking.now)
     replications.add_hurry(transaction, domain, asking.now)
@@ -201,11 +211,22 @@ def _faults(known: "Domain", wanted: Mapping[str, Any]) -> list[Fault]:
     return faults
 
 
+def _demand_users_admin(asking: "Asking", known: "Domain", wanted: Mapping[str, Any]) -> None:
+    """Refuse to let a PBX add users that whoever asks may not add."""
+    imports = wanted.get("imports_users", known.pbx_imports_users)
+    is_as_before = known.pbx_imports_users and known.pbx_url == wanted["address"]
+    is_allowed = asking.is_platform_admin or asking.is_users_admin_of(known.domain)
+    if imports and not is_as_before and not is_allowed:
+        raise NotAllowedError("not a users-admin")
+
+
 def _commit(transaction: Transaction) -> None:
     try:
         transaction.commit()
-    except Refused:
-        raise NotFoundError("domain") from None
+    except Refused as refused:
+        if refused.items.get("domain") is None:
+            raise NotFoundError("domain") from None
+        raise ConflictError(f"somebody else changed this {_PBX} at this moment") from None
 
 
 def _administered(asking: "Asking", domain: str) -> "Domain":
@@ -226,5 +247,5 @@ def _with_pbx(asking: "Asking", domain: str) -> "Domain":
 
 def _demand_pbx(found: "Domain") -> "Domain":
     if not found.pbx_url:
-        raise NotFoundError("PBX")
+        raise NotFoundError(_PBX)
     return found

@@ -69,7 +69,8 @@ class Place:
         theirs = there = found.devices if found else ()
         for _ in range(_MAX_ROUNDS):
             if found is None:
-                if come:
+                if come or by is FindBy.NAME:
+                    # by another name, who lost a phone may still have it
                     raise PbxRefusedError(Hindrance.NO_USER)
                 return
             wanted = user_objects.merged(theirs, come, gone, flags)

@@ -7,7 +7,9 @@ It keeps at which user the PBX has each phone, and imports users where the domai
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
 from urllib.parse import urlsplit
 
 from chalicelib import observability
@@ -40,6 +42,10 @@ LEASE_SECONDS = 60
 comes then reads the same table."""
 
 MIN_PAUSE_SECONDS = 60
+MAX_PHONES = 2 * roster.MAX_USERS
+"""How many phones are kept of a PBX, whatever else it has."""
+
+_MAX_PHONES_OF_ONE = 100
 _PAGE = 1_000
 
 
@@ -82,8 +88,12 @@ def replicate(domain: str, connect: Connect, clock: Clock) -> bool:
     def work(lease: Lease) -> Lease:
         seen = table.find(domain)
         if _is_due(seen, clock()):
-            made = _replicate(known, seen.attempts if seen else 0, connect, clock)
-            table.put(made, seen, clock())
+            # one that dies is not due again at once
+            begun = seen or Replication(domain, clock())
+            begun = replace(begun, retry_at=clock() + timedelta(seconds=MIN_PAUSE_SECONDS))
+            table.put(begun, seen, clock())
+            made = _replicate(known, begun.attempts, connect, clock)
+            table.put(made, begun, clock())
         return lease
 
     return turns.take(domain, leases.PBX_USERS, LEASE_SECONDS, clock, work)
@@ -102,8 +112,12 @@ def _replicate(known: Domain, attempts: int, connect: Connect, clock: Clock) -> 
     begun = clock()
     rows, trouble = _read(known, connect, clock)
     of_users = [row for row in rows if roster.is_sip(row.sip)]
-    there = {hw_id: row.sip for row in of_users for hw_id in row.hw_ids()}
-    holdings.put_at_pbx(known.domain, there, clock())
+    pairs = (
+        (hw_id, row.sip)
+        for row in of_users
+        for hw_id in islice(sorted(row.hw_ids()), _MAX_PHONES_OF_ONE)
+    )
+    holdings.put_at_pbx(known.domain, dict(islice(pairs, MAX_PHONES)), clock())
     counts = {"read": len(rows)}
     if known.pbx_imports_users:
         counts |= _take_in(known, rows, clock(), is_whole=trouble is None)

@@ -6,7 +6,7 @@ written, and what wakes both.
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,8 +23,8 @@ from chalicelib.storage.notifications import Kind, NotificationItem
 VERSION = "1"
 """Of the events' form; another one breaks who reads this one."""
 
-REMIND_SECONDS = 55
-"""How much of its minute a function may use that the clock calls."""
+MINUTE_SECONDS = 55
+"""How much a function may use of the minute that it has."""
 
 _FACTS = frozenset({Kind.FACT, Kind.HANDOVER})
 _FOR_PBXES = frozenset({Kind.HANDOVER, Kind.PBX_WAKE, Kind.REDRIVE})
@@ -37,6 +37,7 @@ def follow(event: DynamoDBEvent) -> dict[str, Any]:
         The first records of those that could not be announced, and that could not be gone through
         again; from the first of them the stream goes on. A PBX that cannot be told fails nothing.
     """
+    ends = now() + timedelta(seconds=MINUTE_SECONDS)
     rows = {
         record["dynamodb"]["SequenceNumber"]: NotificationItem.from_raw_data(image)
         for record in event.to_dict()["Records"]
@@ -47,15 +48,23 @@ def follow(event: DynamoDBEvent) -> dict[str, Any]:
         and image.get("kind", {}).get("S") in _FACTS | _FOR_PBXES
     }
     failed = [*_announce(rows), *_redrive(rows)]
-    handovers.follow(_newcomers(rows), pbx.connect, now, time.sleep)
+    handovers.follow(_newcomers(rows), pbx.connect, now, time.sleep, ends)
     return {"batchItemFailures": [{"itemIdentifier": number} for number in failed]}
 
 
 def remind() -> None:
     """Tell PBXes what they could not be told before, and read their users."""
-    ends = now() + timedelta(seconds=REMIND_SECONDS)
-    handovers.remind(pbx.connect, now, time.sleep)
-    replications.run_due(pbx.connect, now, ends)
+    begun = now()
+    ends = begun + timedelta(seconds=MINUTE_SECONDS)
+    works: list[Callable[[], None]] = [
+        lambda: handovers.remind(pbx.connect, now, time.sleep, ends),
+        lambda: replications.run_due(pbx.connect, now, ends),
+    ]
+    if begun.minute % 2:
+        # there may not be time enough for both
+        works.reverse()
+    for work in works:
+        work()
 
 
 def _announce(rows: Mapping[str, NotificationItem]) -> Sequence[str]:

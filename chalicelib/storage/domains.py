@@ -7,7 +7,7 @@ category may be used for, nor unseal anything.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pynamodb.attributes import (
     BooleanAttribute,
@@ -22,6 +22,9 @@ from chalicelib.core.user_objects import FindBy
 from chalicelib.storage import connection
 from chalicelib.storage.connection import EnumAttribute, Item, Transaction, batch_get
 from chalicelib.storage.lists import Page, Span, query
+
+if TYPE_CHECKING:
+    from pynamodb.expressions.condition import Condition
 
 _T = TypeVar("_T")
 
@@ -246,17 +249,25 @@ def delete(write: Transaction, domain: Domain) -> None:
     write.delete("entry by number", DomainItem(_DIRECTORY, f"{_NUMBERED}{domain.number}"))
 
 
-def change(write: Transaction, domain: str, changes: Mapping[str, Any]) -> None:
+def change(
+    write: Transaction, domain: str, changes: Mapping[str, Any], seen: Domain | None = None
+) -> None:
     """Add a change of some of a domain's settings to a transaction.
 
     Args:
         changes: members of Domain → new values, at least one; an empty text takes one away.
+        seen: as it was; if its PBX has another address or password since, the transaction is
+            refused. None if that does not matter.
     """
     actions = [
         getattr(DomainItem, name).remove() if value == "" else getattr(DomainItem, name).set(value)
         for name, value in changes.items()
     ]
-    write.update("domain", DomainItem(*settings_key(domain)), actions, DomainItem.item.exists())
+    condition: Condition = DomainItem.item.exists()
+    for name in ("pbx_url", "sealed_pbx_password") if seen else ():
+        attribute, value = getattr(DomainItem, name), getattr(seen, name)
+        condition &= (attribute == value) if value else attribute.does_not_exist()
+    write.update("domain", DomainItem(*settings_key(domain)), actions, condition)
 
 
 def list_pbx(write: Transaction, domain: str) -> None:

@@ -87,6 +87,18 @@ def put_new(write: Transaction, handover: Handover, now: datetime) -> None:
     write.put(f"handover {handover.hw_id}", item)
 
 
+def put_again(group: Iterable[Handover], now: datetime) -> None:
+    """Let phones be handed over once more, whatever became of them.
+
+    Raises:
+        StoreUnavailableError: throttled or unreachable.
+    """
+    for one in group:
+        transaction = Transaction()
+        put_new(transaction, replace(one, attempts=0, reason=""), now)
+        transaction.commit()
+
+
 def settle(done: Sequence[Handover]) -> None:
     """Delete what the PBX has right.
 
@@ -106,6 +118,7 @@ def put_off(failed: Iterable[Handover], reason: str, retry_at: datetime) -> None
     Raises:
         StoreUnavailableError: throttled or unreachable; then it is asked again at once.
     """
+    kept: set[str] = set()
     for one in failed:
         name = f"{Kind.RETRY}#{_at(retry_at)}#{one.notification_id.rpartition('#')[2]}"
         later = replace(one, notification_id=name, attempts=one.attempts + 1, reason=reason)
@@ -114,7 +127,10 @@ def put_off(failed: Iterable[Handover], reason: str, retry_at: datetime) -> None
         item.purge_at = _ends(later)
         transaction = Transaction()
         transaction.delete("before", _key(one), NotificationItem.kind.exists())
-        transaction.put("later", item)
+        if one.hw_id not in kept:
+            # one row says all of a phone
+            transaction.put("later", item)
+            kept.add(one.hw_id)
         try:
             transaction.commit()
         except Refused:

@@ -18,6 +18,7 @@ from chalicelib import observability, settings
 from chalicelib.roles import rollouts, users
 from chalicelib.sockets import push
 from tests import world
+from tests.bus import Bus
 from tests.conftest import use
 from tests.http.service import Caller
 from tests.wires import Wire, Wires, event, stream_event
@@ -75,7 +76,10 @@ class Service:
             if one["notification_id"]["S"] not in self.seen
         }
         self.seen |= images.keys()
-        app.follow_notifications(stream_event(*(images[key] for key in sorted(images))), None)
+        event = stream_event(*(images[key] for key in sorted(images)))
+        app.follow_notifications(event, None)
+        if settings.current().event_bus:
+            app.hand_over(event, None)
         return self.lines()
 
 
@@ -117,7 +121,7 @@ def test_a_redemption_and_its_pushes_have_one_id(service: Service) -> None:
     assert code not in json.dumps(lines)
 
 
-def test_the_queries_name_what_is_there(service: Service) -> None:
+def test_the_queries_name_what_is_there(service: Service, bus: Bus) -> None:
     """Each field of docs/operations.md is in a line of a request, a push, or one that failed."""
     section = OPERATIONS.read_text().split("### Follow one phone")[1].split("\n## ")[0]
     first, second = re.findall(r"^fields (.+)$", section, re.MULTILINE)
@@ -129,6 +133,7 @@ def test_the_queries_name_what_is_there(service: Service) -> None:
     assert ["CodeRedeemed" in json.dumps(line) for line in service.last] == [True, False]
     lines = [*service.last, *service.flow()]
     assert other.told("PhoneChanged")
+    assert bus.taken
     assert named <= {name for line in lines for name in line}
 
 

@@ -54,12 +54,21 @@ def foreign_codes(caller: Caller) -> Attempt:
     return lambda: caller.call("POST", "/provisioning/codes", token=key, body=ELSEWHERE)
 
 
+def pbx_checks(caller: Caller) -> Attempt:
+    """Test the connection to a PBX, where nobody listens."""
+    wanted = {"address": "wss://127.0.0.1:9", "app_object": "a", "password": "p"}
+    path = f"/domains/{world.DOMAIN}/pbx"
+    assert caller.call("PUT", path, user="admin", body=wanted).status == 200
+    return lambda: caller.call("POST", f"{path}/check", user="admin", body={})
+
+
 OVER_HTTP: dict[LimitName, Callable[[Caller], Attempt]] = {
     LimitName.GUESSES: guesses,
     LimitName.ISSUES: issues,
     LimitName.SIGHTINGS: sightings,
     LimitName.TOKENS: tokens,
     LimitName.FOREIGN_CODES: foreign_codes,
+    LimitName.PBX_CHECKS: pbx_checks,
 }
 
 

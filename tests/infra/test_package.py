@@ -99,9 +99,9 @@ PERMISSIONS: dict[str, Permissions] = {
     },
     "EveryMinute": {*TELL, *on_tables(("DescribeTable",), "codes")},
     "HandOverAgain": {
-        *on_tables(WRITE, "notifications", "devices", "users", "holdings"),
+        *on_tables(WRITE, "notifications", "devices"),
+        *on_tables(READ, "domains", "users", "holdings"),
         *on_tables(("BatchWriteItem",), "users", "holdings"),
-        *on_tables(READ, "domains"),
         *on_tables(("PutItem",), "audit"),
         *KEYS,
     },

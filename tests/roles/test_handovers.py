@@ -12,12 +12,13 @@ import pytest
 from chalicelib.core import user_objects
 from chalicelib.core.codes import Lifetime
 from chalicelib.core.devices import Device, PbxState
-from chalicelib.core.errors import StoreUnavailableError
-from chalicelib.core.user_objects import FindBy, Hindrance, Trouble
+from chalicelib.core.errors import PbxUnavailableError, StoreUnavailableError
+from chalicelib.core.user_objects import FindBy, Hindrance, Trouble, UserObject
 from chalicelib.roles import assignments, handovers, issuing, pbxes, users
 from chalicelib.storage import audit, connection, devices, holdings, leases, lists, redemptions
 from chalicelib.storage import domains as domain_table
 from chalicelib.storage import handovers as table
+from chalicelib.storage import users as user_table
 from chalicelib.storage.notifications import KEEP_SECONDS, Kind, NotificationItem
 from tests import faults, world
 from tests.conftest import NOW
@@ -437,10 +438,15 @@ def test_the_schedule_comes_back_to_what_is_left(pbx: PlayedPbx, clock: Clock) -
         pauses.append(seconds)
         clock.advance(seconds)
 
-    handovers.remind(pbx.connect, clock, pause)
+    handovers.remind(pbx.connect, clock, pause, soon(clock))
     assert (pauses, seen(hw_id)) == ([handovers.PATIENCE_SECONDS], (PbxState.DONE, ""))
-    handovers.remind(pbx.connect, clock, pause)
+    handovers.remind(pbx.connect, clock, pause, soon(clock))
     assert len(pauses) == 1
+
+
+def soon(clock: Clock) -> datetime:
+    """Tell when a function that begins now must have ended."""
+    return clock() + timedelta(seconds=55)
 
 
 def test_a_run_ends_before_its_minute_does(pbx: PlayedPbx, clock: Clock) -> None:
@@ -448,19 +454,14 @@ def test_a_run_ends_before_its_minute_does(pbx: PlayedPbx, clock: Clock) -> None
     pbxes.put(world.platform(), "other.example", SETTINGS)
     come()
     assert domain_table.list_with_pbx() == [DOMAIN, "other.example"]
-    ticking = count()
-
-    def late() -> datetime:
-        return NOW + timedelta(seconds=handovers.RUN_SECONDS * next(ticking))
-
-    handovers.remind(pbx.connect, late, clock.advance)
+    late = clock() + timedelta(seconds=19)
+    handovers.remind(pbx.connect, clock, clock.advance, late)
     assert len(waiting()) == 1
     now = clock()
     assert leases.acquire(DOMAIN, leases.PBX, "dead", now, now + timedelta(seconds=6))
-    handovers.follow(
-        {DOMAIN: []}, pbx.connect, clock, lambda _: clock.advance(handovers.RUN_SECONDS)
-    )
-    assert len(waiting()) == 1
+    ends = clock() + timedelta(seconds=25)
+    handovers.follow({DOMAIN: []}, pbx.connect, clock, clock.advance, ends)
+    assert (len(waiting()), clock() - now) == (1, timedelta(seconds=handovers.PATIENCE_SECONDS))
 
 
 def test_who_follows_waits_for_whoever_may_have_died(pbx: PlayedPbx, clock: Clock) -> None:
@@ -469,8 +470,128 @@ def test_who_follows_waits_for_whoever_may_have_died(pbx: PlayedPbx, clock: Cloc
     now = clock()
     ends = now + timedelta(seconds=handovers.LEASE_SECONDS)
     assert leases.acquire(DOMAIN, leases.PBX, "dead", now, ends)
-    handovers.follow({DOMAIN: [hw_id], "other.example": []}, pbx.connect, clock, clock.advance)
+    newcomers = {DOMAIN: [hw_id], "other.example": []}
+    handovers.follow(newcomers, pbx.connect, clock, clock.advance, soon(clock))
     assert seen(hw_id) == (PbxState.DONE, "")
+
+
+def test_what_was_written_without_the_lease_is_looked_at_again(
+    pbx: PlayedPbx, clock: Clock
+) -> None:
+    """The PBX took its time, and whoever came meanwhile did not find there what came later."""
+    hw_id = come()
+    acts: list[Callable[[], object]] = [
+        lambda: clock.advance(handovers.LEASE_SECONDS + 1),
+        lambda: users.release_phone(world.asking(now=clock()), hw_id),
+        lambda: deliver(pbx, clock),
+    ]
+
+    def meanwhile() -> None:
+        while acts:
+            acts.pop(0)()
+
+    pbx.before_write = meanwhile
+    assert deliver(pbx, clock)
+    assert (pbx.hw_ids("user1"), len(waiting())) == ([hw_id], 1)
+    assert deliver(pbx, clock)
+    assert (pbx.hw_ids("user1"), waiting()) == ([], [])
+
+
+def test_a_pbx_that_is_another_by_now_hears_what_was_meant_for_it(
+    pbx: PlayedPbx, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The former one is told no more of it."""
+    monkeypatch.setattr(handovers, "BATCH", 1)
+    hw_ids = [come(now=NOW + timedelta(milliseconds=number)) for number in range(3)]
+    new = {**SETTINGS, "address": "wss://new.example.com"}
+    acts: list[Callable[[], object]] = [lambda: pbxes.put(world.admin(), DOMAIN, new)]
+    pbx.before_write = lambda: acts.pop()() if acts else None
+    assert deliver(pbx, clock)
+    assert pbx.hw_ids("user1") == hw_ids[:1]
+    assert (len(waiting()), len(rows(Kind.PBX_WAKE))) == (2, 1)
+    assert deliver(pbx, clock)
+    assert [access.url for access in pbx.accesses] == [SETTINGS["address"], new["address"]]
+    assert pbx.hw_ids("user1") == hw_ids
+
+
+def test_an_object_that_cannot_be_read_keeps_nobody_else_waiting(
+    pbx: PlayedPbx, clock: Clock
+) -> None:
+    """It is trouble with the PBX at first, and then the others have their turn."""
+    bad, good = come("user1"), come("user2")
+    real = pbx.find
+
+    def find(by: FindBy, name: str) -> UserObject | None:
+        if name == "user1":
+            raise PbxUnavailableError(Trouble.UNREADABLE)
+        return real(by, name)
+
+    pbx.find = find  # type: ignore[method-assign]
+    for _ in range(3):
+        deliver(pbx, clock)
+        clock.advance(10)
+    assert pbx.hw_ids("user2") == [good]
+    assert (seen(good), seen(bad)) == (
+        (PbxState.DONE, ""),
+        (PbxState.PENDING, Trouble.UNREADABLE),
+    )
+
+
+def test_a_turn_that_is_over_begins_nothing(pbx: PlayedPbx, clock: Clock) -> None:
+    """However often its lease is wanted meanwhile."""
+    for sip in ("user1", "user2"):
+        come(sip)
+
+    def drag() -> None:
+        clock.advance(handovers.BUDGET_SECONDS)
+        leases.want(DOMAIN, leases.PBX)
+
+    pbx.before_write = drag
+    assert deliver(pbx, clock)
+    assert (len(pbx.accesses), len(waiting())) == (1, 1)
+
+
+def test_a_defect_of_one_domain_is_written_down(
+    pbx: PlayedPbx, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the next domain has its turn."""
+    come()
+
+    def broken(*_: object) -> None:
+        raise ValueError("broken")
+
+    pbx.find = broken  # type: ignore[assignment, method-assign]
+    assert handovers.try_to_deliver(DOMAIN, pbx.connect, clock)
+    assert "defect" in capsys.readouterr().out
+
+
+def test_one_row_says_all_of_a_phone_that_waits(pbx: PlayedPbx, clock: Clock) -> None:
+    """However often it is to be handed over."""
+    come("stranger")
+    for _ in range(2):
+        handovers.redrive(DOMAIN, "", clock)
+    assert len(waiting()) == 3
+    deliver(pbx, clock)
+    (row,) = waiting()
+    assert (row.attempts, row.reason) == (1, Hindrance.NO_USER)
+
+
+def test_who_lost_a_phone_must_be_found_by_the_name_of_then(pbx: PlayedPbx, clock: Clock) -> None:
+    """By another name nobody is found, and the phone may still be there."""
+    pbxes.put(world.admin(), DOMAIN, {**SETTINGS, "find_by": FindBy.NAME})
+    pbx.hire("User 1")
+    hw_id = come()
+    deliver(pbx, clock)
+    renamed = user_table.User(DOMAIN, "user1", name="Another Name")
+    user_table.put_all([renamed])
+    users.release_phone(world.asking(now=clock()), hw_id)
+    deliver(pbx, clock)
+    (row,) = waiting()
+    assert row.reason == Hindrance.NO_USER
+    user_table.put_all([replace(renamed, name="User 1")])
+    clock.advance(10)
+    deliver(pbx, clock)
+    assert pbx.hw_ids("User 1") == []
 
 
 def test_a_store_that_fails_is_no_end(

@@ -8,6 +8,7 @@ import pytest
 
 from chalicelib import settings
 from chalicelib.core.errors import (
+    ConflictError,
     InvalidRequestError,
     LimitReachedError,
     NotAllowedError,
@@ -205,6 +206,34 @@ def test_a_pbx_is_for_those_who_administer_devices(act: str) -> None:
     if act not in {"put", "delete"}:
         with pytest.raises(NotFoundError):
             ACTS[act](world.platform(), "other.example")
+
+
+def test_who_may_add_no_users_lets_no_pbx_do_so() -> None:
+    """Neither by turning it on nor by another PBX; what is on already may stay."""
+    put()
+    both = world.asking("admin", roles=("devices-admin", "users-admin"))
+    with pytest.raises(NotAllowedError):
+        put(imports_users=True)
+    pbxes.put(both, DOMAIN, {**SETTINGS, "imports_users": True})
+    assert stored().pbx_imports_users
+    put(app_object="another")
+    with pytest.raises(NotAllowedError):
+        put(address="wss://elsewhere.example")
+    pbxes.put(world.platform(), DOMAIN, {**SETTINGS, "address": "wss://elsewhere.example"})
+    put(address="wss://elsewhere.example", imports_users=False)
+    assert not stored().pbx_imports_users
+
+
+def test_of_two_who_set_a_pbx_at_once_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password never goes with an address that it was not set for."""
+    put()
+    elsewhere = {"address": "wss://elsewhere.example", "password": "for that one"}
+    with (
+        faults.meanwhile(monkeypatch, "TransactWriteItems", lambda: put(**elsewhere)),
+        pytest.raises(ConflictError),
+    ):
+        put(password="")
+    assert stored().pbx_url == elsewhere["address"]
 
 
 def test_a_domain_that_goes_meanwhile_gets_no_pbx(monkeypatch: pytest.MonkeyPatch) -> None:

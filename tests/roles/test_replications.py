@@ -19,7 +19,7 @@ from chalicelib.storage.users import User
 from tests import faults, world
 from tests.conftest import NOW
 from tests.played_pbx import PlayedPbx
-from tests.processes import Clock
+from tests.processes import Clock, Died
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("table_names")]
 
@@ -294,6 +294,36 @@ def test_a_store_that_fails_is_no_end(
         replications.replicate(DOMAIN, pbx.connect, clock)
 
 
+def test_who_has_more_phones_than_anybody_is_read_in_part(
+    pbx: PlayedPbx, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A PBX that says so fills neither our memory nor our tables."""
+    put()
+    pbx.devices["user1"] = [{"hw": f"0090330a{number:04x}"} for number in range(150)]
+    replicate(pbx, clock)
+    hw_ids = [f"0090330a{number:04x}" for number in range(150)]
+    assert len(holdings.find_at_pbx(DOMAIN, hw_ids)) == 100
+    monkeypatch.setattr(replications, "MAX_PHONES", 7)
+    pbxes.put(world.platform(), "other.example", SETTINGS)
+    replications.replicate("other.example", pbx.connect, clock)
+    assert len(holdings.find_at_pbx("other.example", hw_ids)) == 7
+
+
+def test_a_reading_that_dies_is_not_due_again_at_once(pbx: PlayedPbx, clock: Clock) -> None:
+    """It would die each minute, and keep others from their turn."""
+    put()
+
+    def die(*_: object) -> None:
+        raise Died
+
+    pbx.users = die  # type: ignore[assignment, method-assign]
+    with pytest.raises(Died):
+        replicate(pbx, clock)
+    seen = table.find(DOMAIN)
+    assert seen is not None
+    assert seen.retry_at == clock() + timedelta(seconds=replications.MIN_PAUSE_SECONDS)
+
+
 def test_calls_are_few(pbx: PlayedPbx, clock: Clock) -> None:
     """As docs/data-model.md tells: without anything new, it writes what came of it alone."""
     put(imports_users=True)
@@ -304,7 +334,7 @@ def test_calls_are_few(pbx: PlayedPbx, clock: Clock) -> None:
     clock.advance(replications.EVERY_SECONDS)
     with world.calls() as made:
         replicate(pbx, clock)
-    assert len(made) - 1 == 7  # one is the test's own
+    assert len(made) - 1 == 8  # one is the test's own
     with world.calls() as idle:
         run(pbx, clock, 10_000)
     assert idle == ["Query", "BatchGetItem"]

@@ -16,6 +16,7 @@ from local.pbx import APP, LOCKED, PASSWORD, AppObject, Pbx
 from local.pbx_server import PbxServer, serve
 from tests.local import self_signed
 
+SECONDS = 10.0
 PHONE = {"hw": "009033460af2", "text": "IP222", "app": "phone", "trusted": True}
 OF_ALL = {"hw": "softphone", "text": "of the template"}
 HAND_MADE = {"hw": "009033460af3", "text": "by hand", "no-filter": True}
@@ -166,6 +167,49 @@ def test_a_pbx_that_drags_on_is_hung_up_on(server: PbxServer) -> None:
     assert server.pbx.asked["GetObject"] < 20
 
 
+@pytest.mark.usefixtures("quick")
+def test_a_pbx_that_never_stops_talking_is_hung_up_on() -> None:
+    """Nothing of what nobody asked for is kept."""
+    import time
+
+    def talk(connection: object) -> None:
+        for _ in connection:  # type: ignore[attr-defined]
+            connection.send(CHALLENGE)  # type: ignore[attr-defined]
+            for number in range(1_000_000):
+                connection.send(f'{{"src":"{number}"}}')  # type: ignore[attr-defined]
+
+    with serve_websockets(talk, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        began = time.monotonic()
+        port = server.socket.getsockname()[1]
+        assert trouble_with(f"ws://127.0.0.1:{port}/x") is Trouble.NO_ANSWER
+        assert time.monotonic() - began < SECONDS
+        server.shutdown()
+        thread.join()
+
+
+def test_half_a_character_goes_as_it_came(server: PbxServer) -> None:
+    """It stands in somebody else's device."""
+    odd = {"hw": "x", "text": "\ud800"}
+    with adapter.connect(access(server.url)) as opened:
+        found = opened.find(FindBy.SIP, "user1")
+        assert found is not None
+        opened.put_devices(FindBy.SIP, "user1", found.guid, [odd])
+    assert server.pbx.devices_of("user1") == [odd]
+
+
+def test_what_the_pbx_says_is_masked(server: PbxServer) -> None:
+    """It is kept, shown and logged."""
+    server.pbx.refuses = "no: password=hunter2 code 1234 5678 9012"
+    with adapter.connect(access(server.url)) as opened:
+        found = opened.find(FindBy.SIP, "user1")
+        assert found is not None
+        with pytest.raises(PbxRefusedError) as raised:
+            opened.put_devices(FindBy.SIP, "user1", found.guid, [PHONE])
+    assert raised.value.reason == "refused: no: password=*** code ***"
+
+
 def test_names_and_ports_that_are_not_there_are_told() -> None:
     """Nothing is tried twice."""
     with socket.socket() as free:
@@ -178,10 +222,10 @@ def test_names_and_ports_that_are_not_there_are_told() -> None:
 def test_a_name_that_nobody_knows_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the system says it."""
 
-    def unknown(*_: object) -> None:
+    def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "not known")
 
-    monkeypatch.setattr(socket, "create_connection", unknown)
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
     assert trouble_with("wss://pbx.example.com") is Trouble.UNKNOWN_NAME
 
 
