@@ -69,13 +69,17 @@ def list_due(domain: str, limit: int, now: datetime) -> list[Handover]:
 
 
 def list_waiting(domain: str, limit: int) -> list[Handover]:
-    """List what is to be handed over at all, what the PBX did not take first."""
+    """List which phones are to be handed over at all, once each, what the PBX did not take first."""
     tried = _listed(domain, lists.Span(f"{Kind.RETRY}#", limit))
-    return [*tried, *_listed(domain, lists.Span(f"{Kind.HANDOVER}#", limit))][:limit]
+    found = [*tried, *_listed(domain, lists.Span(f"{Kind.HANDOVER}#", limit))]
+    phones: dict[tuple[str, str], Handover] = {}
+    for one in found:
+        phones.setdefault((one.owner, one.hw_id), one)
+    return list(phones.values())[:limit]
 
 
 def count_waiting(domain: str) -> int:
-    """Count what is to be handed over, up to a bound."""
+    """Count the phones that are to be handed over, up to a bound."""
     return len(list_waiting(domain, MAX_COUNTED))
 
 

@@ -570,8 +570,9 @@ def test_one_row_says_all_of_a_phone_that_waits(pbx: PlayedPbx, clock: Clock) ->
     come("stranger")
     for _ in range(2):
         handovers.redrive(DOMAIN, "", clock)
-    assert len(waiting()) == 3
+    assert (len(rows(Kind.HANDOVER)), len(waiting())) == (3, 1)
     deliver(pbx, clock)
+    assert (len(rows(Kind.HANDOVER)), len(rows(Kind.RETRY))) == (0, 1)
     (row,) = waiting()
     assert (row.attempts, row.reason) == (1, Hindrance.NO_USER)
 
