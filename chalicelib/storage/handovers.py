@@ -69,7 +69,7 @@ def list_due(domain: str, limit: int, now: datetime) -> list[Handover]:
 
 
 def list_waiting(domain: str, limit: int) -> list[Handover]:
-    """List which phones are to be handed over at all, once each, what the PBX did not take first."""
+    """List which phones are to be handed over, once each, those first that the PBX did not take."""
     tried = _listed(domain, lists.Span(f"{Kind.RETRY}#", limit))
     found = [*tried, *_listed(domain, lists.Span(f"{Kind.HANDOVER}#", limit))]
     phones: dict[tuple[str, str], Handover] = {}
