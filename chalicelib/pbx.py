@@ -42,7 +42,7 @@ _FOUND_BY = {FindBy.SIP: "h323", FindBy.NAME: "cn"}
 
 
 class Pbx(Protocol):
-    """What is asked of a PBX: the port that roles/handovers.py and replications.py speak to.
+    """What is asked of a PBX: the port that roles/pbx_turns.py and replications.py speak to.
 
     Args:
         apis: what the PBX says that it grants, None if it has said nothing.

@@ -19,7 +19,7 @@ from chalicelib.core.errors import (
 )
 from chalicelib.core.rate_limits import LimitName
 from chalicelib.core.user_objects import FindBy, Step
-from chalicelib.roles.handovers import Connect, access_of, purpose_of
+from chalicelib.roles.accesses import Connect, access_of, purpose_of
 from chalicelib.storage import audit, domains, handovers, limits, replications, vault
 from chalicelib.storage.connection import Refused, Transaction
 

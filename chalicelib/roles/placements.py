@@ -1,7 +1,7 @@
 """Placements: puts one user's phones at the user's object at a PBX, and takes none from others.
 
 A list of devices is read and written as a whole, so what others write meanwhile is put back. It
-must not know who waits for it, nor what became of it before (roles/handovers.py).
+must not know who waits for it, nor what became of it before (roles/pbx_turns.py).
 """
 
 from collections.abc import Callable, Sequence

@@ -17,7 +17,8 @@ from chalicelib.core import roster, user_objects
 from chalicelib.core.errors import PbxUnavailableError, StoreUnavailableError
 from chalicelib.core.user_objects import Row, Trouble
 from chalicelib.roles import people, turns
-from chalicelib.roles.handovers import MAX_TROUBLE_SECONDS, Connect, access_of
+from chalicelib.roles.accesses import Connect, access_of
+from chalicelib.roles.pbx_turns import MAX_TROUBLE_SECONDS
 from chalicelib.roles.people import Outcome
 from chalicelib.roles.turns import Clock
 from chalicelib.storage import audit, domains, holdings, leases, users

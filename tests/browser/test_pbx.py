@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 from chalicelib import settings
 from chalicelib.core.devices import PbxState
 from chalicelib.core.user_objects import Hindrance, Trouble, of_another_user, refused
-from chalicelib.roles.handovers import purpose_of
+from chalicelib.roles.accesses import purpose_of
 from chalicelib.storage import devices, domains, handovers, notifications, vault
 from chalicelib.storage.connection import Transaction
 from chalicelib.storage.handovers import Handover, Standing

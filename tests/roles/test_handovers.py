@@ -14,7 +14,7 @@ from chalicelib.core.codes import Lifetime
 from chalicelib.core.devices import Device, PbxState
 from chalicelib.core.errors import PbxUnavailableError, StoreUnavailableError
 from chalicelib.core.user_objects import FindBy, Hindrance, Trouble, UserObject
-from chalicelib.roles import assignments, handovers, issuing, pbxes, users
+from chalicelib.roles import assignments, handovers, issuing, pbx_turns, pbxes, users
 from chalicelib.storage import audit, connection, devices, holdings, leases, lists, redemptions
 from chalicelib.storage import domains as domain_table
 from chalicelib.storage import handovers as table
@@ -355,7 +355,7 @@ def test_whoever_lost_the_lease_writes_nothing_more(pbx: PlayedPbx, clock: Clock
     come()
 
     def overtaken() -> None:
-        clock.advance(handovers.LEASE_SECONDS + 1)
+        clock.advance(pbx_turns.LEASE_SECONDS + 1)
         now = clock()
         assert leases.acquire(DOMAIN, leases.PBX, "another", now, now + timedelta(seconds=6))
 
@@ -374,7 +374,7 @@ def test_whoever_lost_the_lease_writes_nothing_more(pbx: PlayedPbx, clock: Clock
 def test_a_long_turn_keeps_its_lease(pbx: PlayedPbx, clock: Clock) -> None:
     """As long as its time lasts."""
     hw_ids = [come(sip) for sip in ("user1", "user2")]
-    pbx.before_write = lambda: clock.advance(handovers.LEASE_SECONDS - 1)
+    pbx.before_write = lambda: clock.advance(pbx_turns.LEASE_SECONDS - 1)
     assert deliver(pbx, clock)
     assert [seen(hw_id)[0] for hw_id in hw_ids] == [PbxState.DONE] * 2
 
@@ -383,7 +383,7 @@ def test_a_turn_that_lasts_too_long_lets_another_go_on(pbx: PlayedPbx, clock: Cl
     """Woken by a row of its own."""
     for sip in ("user1", "user2"):
         come(sip)
-    pbx.before_write = lambda: clock.advance(handovers.BUDGET_SECONDS)
+    pbx.before_write = lambda: clock.advance(pbx_turns.BUDGET_SECONDS)
     assert deliver(pbx, clock)
     assert (len(waiting()), len(rows(Kind.PBX_WAKE))) == (1, 1)
     pbx.before_write = lambda: None
@@ -422,7 +422,7 @@ def test_a_phone_that_is_never_taken_is_forgotten(pbx: PlayedPbx, clock: Clock) 
         deliver(pbx, clock)
         (row,) = rows(Kind.RETRY)
         kept.append(int(row["purge_at"]["N"]))
-        clock.advance(handovers.MAX_REFUSAL_SECONDS * 1.25)
+        clock.advance(pbx_turns.MAX_REFUSAL_SECONDS * 1.25)
     assert set(kept) == {int(NOW.timestamp()) + KEEP_SECONDS}
 
 
@@ -468,7 +468,7 @@ def test_who_follows_waits_for_whoever_may_have_died(pbx: PlayedPbx, clock: Cloc
     """So that a phone is not held up until the next minute."""
     hw_id = come()
     now = clock()
-    ends = now + timedelta(seconds=handovers.LEASE_SECONDS)
+    ends = now + timedelta(seconds=pbx_turns.LEASE_SECONDS)
     assert leases.acquire(DOMAIN, leases.PBX, "dead", now, ends)
     newcomers = {DOMAIN: [hw_id], "other.example": []}
     handovers.follow(newcomers, pbx.connect, clock, clock.advance, soon(clock))
@@ -481,7 +481,7 @@ def test_what_was_written_without_the_lease_is_looked_at_again(
     """The PBX took its time, and whoever came meanwhile did not find there what came later."""
     hw_id = come()
     acts: list[Callable[[], object]] = [
-        lambda: clock.advance(handovers.LEASE_SECONDS + 1),
+        lambda: clock.advance(pbx_turns.LEASE_SECONDS + 1),
         lambda: users.release_phone(world.asking(now=clock()), hw_id),
         lambda: deliver(pbx, clock),
     ]
@@ -501,7 +501,7 @@ def test_a_pbx_that_is_another_by_now_hears_what_was_meant_for_it(
     pbx: PlayedPbx, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The former one is told no more of it."""
-    monkeypatch.setattr(handovers, "BATCH", 1)
+    monkeypatch.setattr(pbx_turns, "BATCH", 1)
     hw_ids = [come(now=NOW + timedelta(milliseconds=number)) for number in range(3)]
     new = {**SETTINGS, "address": "wss://new.example.com"}
     acts: list[Callable[[], object]] = [lambda: pbxes.put(world.admin(), DOMAIN, new)]
@@ -543,7 +543,7 @@ def test_a_turn_that_is_over_begins_nothing(pbx: PlayedPbx, clock: Clock) -> Non
         come(sip)
 
     def drag() -> None:
-        clock.advance(handovers.BUDGET_SECONDS)
+        clock.advance(pbx_turns.BUDGET_SECONDS)
         leases.want(DOMAIN, leases.PBX)
 
     pbx.before_write = drag

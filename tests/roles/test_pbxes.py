@@ -15,7 +15,7 @@ from chalicelib.core.errors import (
     NotFoundError,
 )
 from chalicelib.core.user_objects import FindBy, Hindrance, Step, Trouble
-from chalicelib.roles import domains, handovers, pbxes
+from chalicelib.roles import accesses, domains, pbxes
 from chalicelib.storage import connection, lists
 from chalicelib.storage import domains as domain_table
 from chalicelib.storage import handovers as table
@@ -66,7 +66,7 @@ def test_a_domain_gets_a_pbx_which_hears_of_all_its_phones() -> None:
     assert (seen.domain.pbx_find_by, list(seen.domain.pbx_flags)) == (FindBy.SIP, [])
     assert (seen.standing, seen.waiting_count, seen.waiting) == (None, 0, [])
     assert PASSWORD not in str(stored()) + stored().sealed_pbx_password
-    assert handovers.access_of(stored()).password == PASSWORD
+    assert accesses.access_of(stored()).password == PASSWORD
     assert (redrives(), domain_table.list_with_pbx()) == (1, [DOMAIN])
     assert pbxes.show(world.admin(), DOMAIN) == seen
 
@@ -78,7 +78,7 @@ def test_a_password_is_kept_for_the_same_address_alone() -> None:
     assert [fault.field for fault in raised.value.faults] == ["password"]
     put()
     put(password="", find_by=FindBy.NAME, flags=["tls_only"])
-    assert handovers.access_of(stored()).password == PASSWORD
+    assert accesses.access_of(stored()).password == PASSWORD
     assert (stored().pbx_find_by, list(stored().pbx_flags)) == (FindBy.NAME, ["tls_only"])
     with pytest.raises(InvalidRequestError):
         put(password="", address="wss://elsewhere.example")

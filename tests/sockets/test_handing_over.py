@@ -11,7 +11,7 @@ import app
 from chalicelib import pbx as adapter
 from chalicelib.core.devices import PbxState
 from chalicelib.core.user_objects import Trouble
-from chalicelib.roles import handovers, notifications, pbxes, users
+from chalicelib.roles import handovers, notifications, pbx_turns, pbxes, users
 from chalicelib.sockets import outward
 from chalicelib.storage import devices, leases, lists
 from chalicelib.storage.notifications import Fact, Kind, NotificationItem
@@ -98,7 +98,7 @@ def test_what_one_turn_leaves_wakes_the_next(pbx: PlayedPbx, clock: Clock) -> No
     """By a row of its own."""
     world.redeem(world.issue().digits)
     world.redeem(world.issue("user2").digits, "009033000002")
-    pbx.before_write = lambda: clock.advance(handovers.BUDGET_SECONDS)
+    pbx.before_write = lambda: clock.advance(pbx_turns.BUDGET_SECONDS)
     follow(*rows(Kind.HANDOVER))
     assert len(pbx.written) == 1
     pbx.before_write = lambda: None
@@ -141,7 +141,7 @@ def test_who_is_told_again_is_no_news(
 def test_a_worker_that_died_is_waited_for(pbx: PlayedPbx, clock: Clock) -> None:
     """A few seconds, not until the next minute."""
     world.redeem(world.issue().digits)
-    until = clock() + timedelta(seconds=handovers.LEASE_SECONDS)
+    until = clock() + timedelta(seconds=pbx_turns.LEASE_SECONDS)
     assert leases.acquire(DOMAIN, leases.PBX, "dead", clock(), until)
     before = clock()
     follow(*rows(Kind.HANDOVER))
