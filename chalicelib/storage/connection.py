@@ -450,12 +450,14 @@ class Transaction:
         return self.commit()
 
     def commit(self) -> None:
-        """Write.
+        """Write, if there is anything to write: DynamoDB takes no empty transaction.
 
         Raises:
             Refused: conditions failed; says which.
             StoreUnavailableError: throttled, unreachable, or in conflict for too long.
         """
+        if not any(self._names.values()):
+            return
         try:
             self._write._commit()  # noqa: SLF001 - the context manager's only act
         except TransactWriteError as error:

@@ -339,3 +339,10 @@ def test_what_is_done_at_once_has_the_id_of_whoever_waits() -> None:
         found = connection.at_once(lambda _: observability.correlation_id(), range(20))
     assert found == ["an id"] * 20
     assert connection.at_once(lambda _: observability.correlation_id(), range(20)) == [""] * 20
+
+
+def test_a_transaction_of_nothing_is_no_call(table_names: dict[str, str]) -> None:
+    """Which DynamoDB would refuse, and moto takes."""
+    with world.calls() as made:
+        connection.Transaction().commit()
+    assert made == []
