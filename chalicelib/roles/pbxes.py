@@ -34,6 +34,9 @@ CHECK_SECONDS = 20
 SHOWN = 100
 """How many of the phones that wait are shown."""
 
+MAX_COUNTED = 1_000
+"""Where counting them stops."""
+
 
 @dataclass(frozen=True)
 class Overview:
@@ -41,7 +44,7 @@ class Overview:
 
     Args:
         standing: the trouble with it, None if there is none.
-        waiting_count: how many phones it must still hear of, up to handovers.MAX_COUNTED.
+        waiting_count: how many phones it must still hear of, up to MAX_COUNTED.
         waiting: some of them, those first that it did not take.
         replication: what came of reading its users, None before the first time was asked for.
     """
@@ -76,11 +79,12 @@ def show(asking: "Asking", domain: str) -> Overview:
         NotFoundError: there is no such domain, or it has no PBX.
     """
     known = _with_pbx(asking, domain)
+    waiting = handovers.list_waiting(domain, MAX_COUNTED)
     return Overview(
         known,
         handovers.find_standing(domain),
-        handovers.count_waiting(domain),
-        handovers.list_waiting(domain, SHOWN),
+        len(waiting),
+        waiting[:SHOWN],
         replications.find(domain),
     )
 

@@ -13,9 +13,6 @@ from chalicelib.storage.connection import MAX_TRANSACTION_ITEMS, Refused, Transa
 from chalicelib.storage.ids import new_id, time_of
 from chalicelib.storage.notifications import KEEP_SECONDS, Kind, NotificationItem
 
-MAX_COUNTED = 1_000
-"""Where counting stops."""
-
 _STANDING = "pbx"
 _KEEP_SIGNAL_SECONDS = 3_600
 
@@ -76,11 +73,6 @@ def list_waiting(domain: str, limit: int) -> list[Handover]:
     for one in found:
         phones.setdefault((one.owner, one.hw_id), one)
     return list(phones.values())[:limit]
-
-
-def count_waiting(domain: str) -> int:
-    """Count the phones that are to be handed over, up to a bound."""
-    return len(list_waiting(domain, MAX_COUNTED))
 
 
 def put_new(write: Transaction, handover: Handover, now: datetime) -> None:

@@ -133,3 +133,12 @@ def test_a_handover() -> None:
     with world.calls() as calls:
         handovers.deliver(world.DOMAIN, pbx.connect, lambda: NOW)
     assert len(calls) == 6
+
+
+def test_a_pbx_that_is_shown() -> None:
+    """Its settings, what waits in both its places, the trouble, and what came of its users."""
+    wanted = {"address": "wss://pbx.example.com", "app_object": "a", "password": "p"}
+    pbxes.put(world.admin(), world.DOMAIN, wanted)
+    with world.calls() as calls:
+        pbxes.show(world.admin(), world.DOMAIN)
+    assert len(calls) == 5
