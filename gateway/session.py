@@ -377,7 +377,15 @@ class Session:
             await self._report(job.job_id, Outcome.DONE, "")
 
     async def _report(self, job_id: str, outcome: Outcome, reason: str) -> None:
-        """Keep how a job ended; one that was deleted meanwhile has no end."""
+        """Keep how a job ended; one that was deleted meanwhile has no end.
+
+        Raises:
+            LostError: it seems to have failed, and the phone is not there.
+        """
+        if outcome is Outcome.FAILED:
+            # a connection that died in silence answers nothing either, and must undo nothing that
+            # the phone's next one has done meanwhile
+            await self._socket.settle()
         self._log("job", job_id=job_id, outcome=outcome, reason=reason)
         report = Report(job_id, outcome, reason)
         try:

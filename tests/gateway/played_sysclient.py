@@ -47,6 +47,10 @@ class Sysclient(Phone):
 
     Args:
         said: members of its identify message, besides those that every phone has.
+
+    Attributes:
+        is_deaf: the connection has ended.
+        has_vanished: it has, and nobody notices before a ping stays without an answer.
     """
 
     def __init__(self, web: Web = obedient, hw_id: str = HW_ID, **said: object) -> None:
@@ -56,6 +60,7 @@ class Sysclient(Phone):
         self.password = ""
         self.told = Told()
         self.is_deaf = False
+        self.has_vanished = False
         self._to_devices: asyncio.Queue[bytes | str | None] = asyncio.Queue()
 
     def identify(self, **more: object) -> Identify:
@@ -111,7 +116,7 @@ class Sysclient(Phone):
 
     async def settle(self) -> None:
         """Say that it has got everything."""
-        if self.is_deaf:
+        if self.is_deaf or self.has_vanished:
             raise LostError
 
     async def close(self, code: int, reason: str) -> None:

@@ -32,6 +32,7 @@ from gateway.frames import (
 )
 from gateway.phones import Phones
 from gateway.session import DEFECT, LATER, POLICY, PROTOCOL_ERROR, UNSUPPORTED
+from gateway.tunnel import ANSWER_SECONDS
 from local import demo
 from tests import world
 from tests.conftest import NOW, use
@@ -486,6 +487,30 @@ def test_a_phone_that_is_cut_off_at_its_jobs_goes_on_when_it_is_back(phones: Pho
             await quiet()
 
     run(play())
+    assert device().state is State.CURRENT
+
+
+def test_a_connection_that_died_in_silence_undoes_nothing(phones: Phones) -> None:
+    """The phone is back at another process, and is done there before the dead one gives up."""
+    phone = typed(fw_build=demo.FIRMWARE_BUILD, bc_build=demo.BOOT_BUILD)
+    phone.web = lambda asked: [] if "poll-fast" in asked.path else [ok()]
+    back = Sysclient(fw_build=demo.FIRMWARE_BUILD, bc_build=demo.BOOT_BUILD)
+
+    async def play() -> None:
+        async with connected(phone, phones):
+            phone.tell(phone.identify())
+            await quiet()
+            back.password = phone.password
+            phone.has_vanished = True
+            async with connected(back, phones_of()):
+                back.tell(back.identify())
+                await quiet()
+                assert device().state is State.CURRENT
+                await asyncio.sleep(ANSWER_SECONDS)
+                await quiet()
+
+    run(play())
+    assert device().failures == {}
     assert device().state is State.CURRENT
 
 
