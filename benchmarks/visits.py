@@ -16,7 +16,7 @@ from chalicelib.core.codes import read_entry
 from chalicelib.core.devices import Facts
 from chalicelib.core.jobs import plan_for, serial_of
 from chalicelib.identity import Person
-from chalicelib.roles import devices, domains, registrations, rollouts, users
+from chalicelib.roles import devices, registrations, rollouts, security_tokens, users
 from chalicelib.roles.asking import Asking
 from chalicelib.storage import devices as device_table
 from chalicelib.storage import jobs as job_table
@@ -172,7 +172,7 @@ class Visits:
         platform = asking("platform", "platform-admin", domain=demo.INSTANCE_DOMAIN)
         token = "a security token of the benchmark"  # noqa: S105 - nobody else's
         with contextlib.redirect_stdout(engine.nowhere):
-            domains.set_token(platform, demo.DOMAIN, "Office", token, None)
+            security_tokens.put(platform, demo.DOMAIN, "Office", token, None)
         return token
 
     def new_rollout(self) -> str:

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from chalicelib.core.jobs import Job, Plan
     from chalicelib.core.rollouts import Rollout
     from chalicelib.core.roster import CodeRow
-    from chalicelib.roles.domains import TokenSheet
     from chalicelib.roles.handouts import Handout
     from chalicelib.roles.issuing import IssuedCode
     from chalicelib.roles.pbxes import Check, Overview
     from chalicelib.roles.people import Report
     from chalicelib.roles.rollouts import Added, Changed, Progress
     from chalicelib.roles.rollouts import Entry as RolloutEntry
+    from chalicelib.roles.security_tokens import TokenSheet
     from chalicelib.roles.users import OwnCode, Profile
     from chalicelib.storage.audit import Entry
     from chalicelib.storage.domains import Category, Domain

@@ -11,12 +11,13 @@ from chalicelib.loading import on_use
 
 if TYPE_CHECKING:
     from chalicelib import pbx
-    from chalicelib.roles import domains, pbxes
+    from chalicelib.roles import domains, pbxes, security_tokens
 else:
     # what only people's requests need must not make a phone's cold start wait
     domains = on_use("chalicelib.roles.domains")
     pbx = on_use("chalicelib.pbx")
     pbxes = on_use("chalicelib.roles.pbxes")
+    security_tokens = on_use("chalicelib.roles.security_tokens")
 
 views = Views(__name__)
 
@@ -97,7 +98,7 @@ def show_token(call: Call, domain: str) -> Response:
     asking, category = call.asking, call.query.get("category")
     if not category:
         raise InvalidRequestError(Fault("category", "is missing"))
-    return document(documents.token_sheet(domains.show_token(asking, domain, category)))
+    return document(documents.token_sheet(security_tokens.show(asking, domain, category)))
 
 
 @views.route("/domains/{domain}/token", methods=["PUT"])
@@ -106,14 +107,14 @@ def set_token(call: Call, domain: str) -> Response:
     from chalicelib.api import schemas
 
     asking, body = call.asking, call.body(schemas.NewToken)
-    sheet = domains.set_token(asking, domain, body.category, body.token, body.keep_old_seconds)
+    sheet = security_tokens.put(asking, domain, body.category, body.token, body.keep_old_seconds)
     return document(documents.token_sheet(sheet))
 
 
 @views.route("/domains/{domain}/token", methods=["DELETE"])
 def delete_token(call: Call, domain: str) -> Response:
     """Turn automatic provisioning off."""
-    domains.delete_token(call.asking, domain)
+    security_tokens.delete(call.asking, domain)
     return nothing()
 
 

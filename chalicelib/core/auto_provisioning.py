@@ -46,6 +46,11 @@ def read_claim(query: Mapping[str, str]) -> Claim | None:
     return Claim(*values) if is_whole else None
 
 
+def purpose_of(domain: str) -> str:
+    """Tell for what a domain's token is sealed."""
+    return f"security token {domain}"
+
+
 def token_faults(token: str) -> tuple[Fault, ...]:
     """Say what is wrong with a security token that somebody chose."""
     if MIN_TOKEN_LENGTH <= len(token) <= MAX_TOKEN_LENGTH and token.isprintable():

@@ -20,6 +20,7 @@ from chalicelib.core.errors import (
 from chalicelib.core.rate_limits import LimitName
 from chalicelib.core.user_objects import FindBy, Step
 from chalicelib.roles.accesses import Connect, access_of, purpose_of
+from chalicelib.roles.administration import administered, existing
 from chalicelib.storage import audit, domains, handovers, limits, replications, vault
 from chalicelib.storage.connection import Refused, Transaction
 
@@ -104,7 +105,7 @@ def put(asking: "Asking", domain: str, wanted: Mapping[str, Any]) -> Overview:
         InvalidRequestError: the address is none, or not safe, or there is no password.
         ConflictError: somebody else changed it at this moment.
     """
-    known = _administered(asking, domain)
+    known = administered(asking, domain)
     faults = _faults(known, wanted)
     if faults:
         raise InvalidRequestError(*faults)
@@ -139,7 +140,7 @@ def delete(asking: "Asking", domain: str) -> None:
         NotAllowedError: this person does not administer the domain's devices.
         NotFoundError: there is no such domain.
     """
-    _administered(asking, domain)
+    administered(asking, domain)
     transaction = Transaction()
     names = (
         *("pbx_url", "pbx_app", "sealed_pbx_password", "pbx_find_by", "pbx_flags"),
@@ -177,7 +178,7 @@ def replicate(asking: "Asking", domain: str) -> None:
     """
     if not asking.is_users_admin_of(domain):
         asking.demand_admin_of(domain)
-    _demand_pbx(_found(domain))
+    _demand_pbx(existing(domain))
     transaction = Transaction()
     replications.add_hurry(transaction, domain, asking.now)
     audit.add(transaction, asking.entry("users requested", domain, domain=domain))
@@ -233,20 +234,8 @@ def _commit(transaction: Transaction) -> None:
         raise ConflictError(f"somebody else changed this {_PBX} at this moment") from None
 
 
-def _administered(asking: "Asking", domain: str) -> "Domain":
-    asking.demand_admin_of(domain)
-    return _found(domain)
-
-
-def _found(domain: str) -> "Domain":
-    found = domains.find(domain)
-    if found is None:
-        raise NotFoundError("domain")
-    return found
-
-
 def _with_pbx(asking: "Asking", domain: str) -> "Domain":
-    return _demand_pbx(_administered(asking, domain))
+    return _demand_pbx(administered(asking, domain))
 
 
 def _demand_pbx(found: "Domain") -> "Domain":

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from chalicelib import observability, settings
-from chalicelib.core import jobs
+from chalicelib.core import auto_provisioning, jobs
 from chalicelib.core.auto_provisioning import Claim
 from chalicelib.core.codes import Code, Entry, Lifetime, State, is_repeat_open
 from chalicelib.core.devices import (
@@ -216,7 +216,7 @@ def _is_token(known: domains.SecurityToken | None, presented: str, now: datetime
     """Compare with the token and the one before, both in constant time, both always."""
     if known is None:
         return False
-    purpose = f"security token {known.domain}"
+    purpose = auto_provisioning.purpose_of(known.domain)
     is_current = vault.is_same(vault.unseal(known.sealed_token, purpose), presented)
     if not known.sealed_old_token:
         return is_current

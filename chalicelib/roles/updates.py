@@ -17,6 +17,7 @@ from chalicelib.core.errors import (
     InvalidRequestError,
     NotFoundError,
 )
+from chalicelib.roles.administration import administered
 from chalicelib.storage import audit, devices, domains, jobs, vault
 from chalicelib.storage.connection import Transaction
 from chalicelib.storage.ids import ID_LENGTH, new_id
@@ -172,9 +173,7 @@ def explain(
 
 
 def _demand(asking: "Asking", domain: str, category: str = rules.EVERY_CATEGORY) -> None:
-    asking.demand_admin_of(domain)
-    if domains.find(domain) is None:
-        raise NotFoundError("domain")
+    administered(asking, domain)
     if category != rules.EVERY_CATEGORY and domains.find_category(domain, category) is None:
         raise NotFoundError("category")
 

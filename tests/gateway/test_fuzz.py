@@ -24,7 +24,7 @@ from chalicelib import observability, settings
 from chalicelib.core.auto_provisioning import Claim
 from chalicelib.core.devices import Device
 from chalicelib.core.errors import DialtoneError, MalformedFrameError, StoreUnavailableError
-from chalicelib.roles import assignments, domains, sysclients, updates
+from chalicelib.roles import assignments, security_tokens, sysclients, updates
 from chalicelib.storage import connection, devices
 from gateway import frames
 from gateway import phones as phones_module
@@ -583,7 +583,7 @@ class Fuzzed:
         self._credentials: list[sysclients.Credentials] = []
         self.reached = Counter[str]()
         world.seed()
-        domains.set_token(world.admin(), DOMAIN, "Office", SECURITY_TOKEN, None)
+        security_tokens.put(world.admin(), DOMAIN, "Office", SECURITY_TOKEN, None)
         self._seeded = moto_tables.contents(table_names)
         real = sysclients.credentials
 

@@ -14,7 +14,7 @@ from chalicelib.core.devices import Device, State
 from chalicelib.core.errors import NotFoundError, StoreUnavailableError
 from chalicelib.core.jobs import configuration_lines, plan_for
 from chalicelib.core.rate_limits import LimitName
-from chalicelib.roles import analogue_phones, assignments, domains, sysclients, updates
+from chalicelib.roles import analogue_phones, assignments, security_tokens, sysclients, updates
 from chalicelib.roles import devices as devices_role
 from chalicelib.storage import devices
 from gateway import session
@@ -164,7 +164,7 @@ def test_loading_is_asked_for_once_on_a_connection(phones: Phones) -> None:
 
 def test_a_phone_is_registered_by_the_token_in_its_address(phones: Phones) -> None:
     """Nobody types anything."""
-    domains.set_token(world.admin(), DOMAIN, "Office", TOKEN, None)
+    security_tokens.put(world.admin(), DOMAIN, "Office", TOKEN, None)
     phone = Sysclient()
 
     async def play() -> None:
@@ -179,7 +179,7 @@ def test_a_phone_is_registered_by_the_token_in_its_address(phones: Phones) -> No
 
 def test_a_token_of_another_domain_than_the_address_is_refused(phones: Phones) -> None:
     """What is good in one domain admits nobody at the address of another."""
-    domains.set_token(world.admin(), DOMAIN, "Office", TOKEN, None)
+    security_tokens.put(world.admin(), DOMAIN, "Office", TOKEN, None)
     phone = Sysclient()
 
     async def play() -> None:
@@ -737,7 +737,7 @@ def test_a_session_can_be_followed_in_its_log_without_a_secret(
     updates.make_configuration_job(
         world.admin(), DOMAIN, "Office", "admin-password", {"password": "geheim-17"}
     )
-    domains.set_token(world.admin(), DOMAIN, "Office", TOKEN, None)
+    security_tokens.put(world.admin(), DOMAIN, "Office", TOKEN, None)
     phone = typed()
     code = str(phone.said["provisioning_code"])
 

@@ -20,9 +20,8 @@ from chalicelib.core import auto_provisioning
 from chalicelib.core.configuration import CONFIGURATION_TYPES
 from chalicelib.core.errors import CodeNotRedeemableError, StoreUnavailableError
 from chalicelib.roles import devices as device_roles
-from chalicelib.roles import domains as domain_roles
 from chalicelib.roles import installations as installation_roles
-from chalicelib.roles import instances, rollouts, updates, users
+from chalicelib.roles import instances, rollouts, security_tokens, updates, users
 from chalicelib.storage import domains as domain_table
 from chalicelib.storage import vault
 from tests import world
@@ -466,7 +465,7 @@ def test_promise_7_no_repr_shows_what_an_administrator_set(caller: Caller) -> No
     for job in secret_jobs():
         make_job(caller, **job)
     token = CHOSEN["security token"]
-    sheet = domain_roles.set_token(asking, DOMAIN, CATEGORY, token, None)
+    sheet = security_tokens.put(asking, DOMAIN, CATEGORY, token, None)
     claim = auto_provisioning.Claim(DOMAIN, token, CATEGORY)
     visited = replace(world.visit(None), claim=claim)
     registration = device_roles.register(visited, claim, datetime.now(UTC))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chalicelib.core.errors import CodeNotRedeemableError, DeviceElsewhereError, NotSignedInError
-from chalicelib.roles import devices, domains
+from chalicelib.roles import devices, security_tokens
 from chalicelib.storage import connection
 from tests import world
 from tests.conftest import NOW
@@ -69,7 +69,7 @@ def come(visit: devices.Visit, seconds: int = 0) -> str:
 def test_its_role_lets_it_do_what_phones_come_for(table_names: dict[str, str]) -> None:
     """By a code of a user and of a rollout, repeated, refused, by a token, and jobs reported."""
     world.seed()
-    domains.set_token(world.admin(), world.DOMAIN, "Office", TOKEN, None)
+    security_tokens.put(world.admin(), world.DOMAIN, "Office", TOKEN, None)
     mine, again, rolled = world.issue(), world.issue(), world.issue_rollout()
     with asked(table_names) as found:
         token = come(world.visit(mine.digits))

@@ -23,6 +23,7 @@ from chalicelib.roles import (
     installations,
     provisioning,
     rollouts,
+    security_tokens,
     updates,
     users,
 )
@@ -94,7 +95,7 @@ def _administer() -> None:
     domains.change(platform, DOMAIN, wanted)
     domains.change(office, DOMAIN, {"devices_url": world.UPDATE_URL, "may_add_phones": True})
     for token in (FIRST_TOKEN, SECOND_TOKEN):
-        domains.set_token(office, DOMAIN, "Office", token, None)
+        security_tokens.put(office, DOMAIN, "Office", token, None)
     password = {"password": "pass of tests"}
     updates.make_configuration_job(office, DOMAIN, "*", "admin-password", password)
     domains.create(platform, "empty.example", {})

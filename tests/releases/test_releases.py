@@ -25,6 +25,7 @@ from chalicelib.roles import (
     installations,
     provisioning,
     rollouts,
+    security_tokens,
     updates,
     users,
 )
@@ -276,7 +277,7 @@ def test_a_domain_is_as_it_was_set(dump: Dump, now: datetime, wires: Wires) -> N
         ["phone", "softphone"],
         world.UPDATE_URL,
     )
-    assert quote(story.SECOND_TOKEN) in domains.show_token(office, DOMAIN, "Office").url
+    assert quote(story.SECOND_TOKEN) in security_tokens.show(office, DOMAIN, "Office").url
     assert [one.name for one in domains.categories(office, DOMAIN)] == [
         "Gateways",
         "Office",

@@ -18,7 +18,14 @@ from chalicelib.core.errors import (
     Refusal,
     StoreUnavailableError,
 )
-from chalicelib.roles import assignments, devices, domains, registrations, updates, users
+from chalicelib.roles import (
+    assignments,
+    devices,
+    registrations,
+    security_tokens,
+    updates,
+    users,
+)
 from chalicelib.roles.asking import Asking
 from chalicelib.storage import audit
 from chalicelib.storage import devices as device_table
@@ -212,7 +219,7 @@ def test_a_new_phone_in_place_of_another_is_expected_and_gets_a_code() -> None:
 
 def test_an_expected_phone_may_come_by_its_domains_token_or_its_users_code() -> None:
     """It takes the place that was kept for it, whatever category its URL names."""
-    domains.set_token(world.platform(), DOMAIN, "Office", "abcdef#XYZ 99", None)
+    security_tokens.put(world.platform(), DOMAIN, "Office", "abcdef#XYZ 99", None)
     registered(category="Reception")
     assignments.change(world.admin(), DOMAIN, world.HW_ID, "Desk", None)
     assignments.put_in_place(world.admin(LATER), DOMAIN, world.HW_ID, NEW)
@@ -224,7 +231,7 @@ def test_an_expected_phone_may_come_by_its_domains_token_or_its_users_code() -> 
 
 def test_a_phone_without_a_user_can_take_a_users_place() -> None:
     """One that is registered in the domain goes on with its own token, and needs no code."""
-    domains.set_token(world.platform(), DOMAIN, "Office", "abcdef#XYZ 99", None)
+    security_tokens.put(world.platform(), DOMAIN, "Office", "abcdef#XYZ 99", None)
     claim = Claim(DOMAIN, "abcdef#XYZ 99", "Office")
     token = registrations.register(world.visit(None, NEW), claim, NOW).token
     poll(NEW, token)
@@ -238,7 +245,7 @@ def test_a_phone_without_a_user_can_take_a_users_place() -> None:
 
 def test_a_replacement_of_nobodys_phone_is_nobodys() -> None:
     """It is on no list, and its code on none either."""
-    domains.set_token(world.platform(), DOMAIN, "Office", "abcdef#XYZ 99", None)
+    security_tokens.put(world.platform(), DOMAIN, "Office", "abcdef#XYZ 99", None)
     claim = Claim(DOMAIN, "abcdef#XYZ 99", "Office")
     registrations.register(world.visit(None), claim, NOW)
     made = assignments.put_in_place(world.admin(LATER), DOMAIN, world.HW_ID, NEW)

@@ -21,7 +21,7 @@ from chalicelib.core.errors import (
     StoreUnavailableError,
 )
 from chalicelib.core.rate_limits import Limit, LimitName
-from chalicelib.roles import devices, domains, registrations, users
+from chalicelib.roles import devices, registrations, security_tokens, users
 from chalicelib.storage import audit, connection, limits, redemptions
 from chalicelib.storage import devices as device_table
 from local import demo
@@ -47,7 +47,7 @@ def seeded(table_names: dict[str, str]) -> None:
 
 def rotate(token: str, keep_old_seconds: int | None = None, now: datetime = NOW) -> None:
     """Set the domain's security token."""
-    domains.set_token(world.admin(now), world.DOMAIN, "Office", token, keep_old_seconds)
+    security_tokens.put(world.admin(now), world.DOMAIN, "Office", token, keep_old_seconds)
 
 
 def device(hw_id: str = world.HW_ID) -> Device:
@@ -176,7 +176,7 @@ def test_a_phone_of_another_domain_is_not_taken_by_a_token() -> None:
     """However good the token is in its own domain."""
     own = world.admit(world.claiming(TOKEN)).token
     poll(own)
-    domains.set_token(world.platform(), "other.example", "Sales", "the token of another", None)
+    security_tokens.put(world.platform(), "other.example", "Sales", "the token of another", None)
     theirs = world.claiming("the token of another", domain="other.example", category="Sales")
     assert isinstance(refused(theirs, NOW + timedelta(days=30)), DeviceElsewhereError)
     assert device().domain == "example.com"
@@ -245,7 +245,7 @@ def test_the_token_before_counts_until_its_time_is_over(kept: int | None, until:
 def test_a_token_turned_off_brings_nobody_in() -> None:
     """Neither it nor the one before it."""
     rotate("the next token of example.com")
-    domains.delete_token(world.admin(), world.DOMAIN)
+    security_tokens.delete(world.admin(), world.DOMAIN)
     for token in (TOKEN, "the next token of example.com"):
         assert isinstance(refused(world.claiming(token)), CodeNotRedeemableError)
 
@@ -259,7 +259,7 @@ def test_any_printable_token_survives_its_way_through_the_url() -> None:
         "日本語のトークン、長い",
     ]
     for number, token in enumerate(tokens):
-        sheet = domains.set_token(world.admin(), world.DOMAIN, "Office", token, 0)
+        sheet = security_tokens.put(world.admin(), world.DOMAIN, "Office", token, 0)
         for url in (sheet.url, sheet.update_client_url):
             assert " " not in url
             claim = read_claim(dict(parse_qsl(urlsplit(url).query)))

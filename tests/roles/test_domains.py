@@ -1,4 +1,4 @@
-"""Domains, categories and tokens as administrators keep them."""
+"""Domains and categories as administrators keep them."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from chalicelib.core.errors import (
     NotAllowedError,
     NotFoundError,
 )
-from chalicelib.roles import devices, domains, updates
+from chalicelib.roles import devices, domains, security_tokens, updates
 from chalicelib.storage import domains as domain_table
 from chalicelib.storage import vault
 from tests import world
@@ -41,12 +41,6 @@ def put(name: str, domain: str = world.DOMAIN, **wanted: Any) -> "Category":  # 
     """Make or change a category for phones."""
     known: dict[str, Any] = {"provisioning": True, "device_types": ["PHONE"], **wanted}
     return domains.put_category(world.platform(), domain, name, **known)
-
-
-def set_token(plain: str | None, domain: str = world.DOMAIN, seconds: int | None = None) -> Any:  # noqa: ANN401 - a sheet
-    """Set a domain's security token."""
-    category = "Office" if domain == world.DOMAIN else "Sales"
-    return domains.set_token(world.platform(), domain, category, plain, seconds)
 
 
 def names(asking: Any, limit: int = 10) -> list[str]:  # noqa: ANN401 - who asks
@@ -157,7 +151,7 @@ def test_a_domain_goes_when_nothing_uses_it_any_more() -> None:
     """Until then the refusal names what does; then token, firmware and all are gone."""
     create()
     put("Sales", NEW)
-    set_token(TOKEN, NEW)
+    security_tokens.put(world.platform(), NEW, "Sales", TOKEN, None)
     firmware = {"IP232": {"prot": {"build": "1", "url": "https://f.example/1"}}}
     updates.put_firmware(world.platform(), NEW, firmware)
     job = updates.make_software_job(world.platform(), NEW, "*")
@@ -256,134 +250,16 @@ def test_a_category_that_changes_at_this_moment_is_a_conflict(
     assert kept == ([made] if seen == "absent" else [])
 
 
-def test_a_token_is_shown_with_all_that_rolls_it_out() -> None:
-    """The sysclient's URL and the update client's, each with its line and its whole script."""
-    sheet = set_token(TOKEN)
-    query = "?domain=example.com&token=a%20token%20long%20enough%20to%20keep&category=Office"
-    assert sheet.url == f"wss://dialtone.example/example.com/devices/sysclients{query}"
-    assert sheet.update_client_url == f"{world.UPDATE_URL}{query}"
-    assert sheet.config_line in sheet.sysclient_script
-    assert sheet.update_client_line in sheet.update_client_script
-    assert sheet.config_line.startswith("config change SYSCLIENT wss%3A%2F%2Fdialtone.example")
-    assert "token%3Da%2520token" in sheet.update_client_line
-    assert (sheet.is_weak, sheet.old_until) == (False, None)
-    assert "browser" in sheet.warning
-    assert domains.show_token(world.admin(), world.DOMAIN, "Office") == sheet
-    other = domains.show_token(world.admin(), world.DOMAIN, "Reception")
-    assert other.url.endswith("&category=Reception")
-    assert TOKEN not in repr(sheet)
-    assert "token%20" not in repr(sheet)
-
-
-@pytest.mark.parametrize(
-    ("devices_url", "sysclient", "update_client"),
-    [
-        ("https://d.example/up", "wss://dialtone.example/", "https://d.example/up?domain"),
-        ("wss://d.example/sys", "wss://d.example/sys?domain", world.UPDATE_URL),
-    ],
-)
-def test_a_token_leads_where_the_domain_says(
-    devices_url: str, sysclient: str, update_client: str
-) -> None:
-    """An address of the domain's own replaces the one of its kind."""
-    domains.change(world.admin(), world.DOMAIN, {"devices_url": devices_url})
-    sheet = set_token(TOKEN)
-    assert sheet.url.startswith(sysclient)
-    assert sheet.update_client_url.startswith(update_client)
-
-
-def test_a_server_in_clear_is_reached_in_clear() -> None:
-    """On one machine the sysclient's URL is ws, with the port."""
-    from dataclasses import replace
-
-    asking = replace(world.admin(), base_url="http://127.0.0.1:8000/api")
-    sheet = domains.set_token(asking, world.DOMAIN, "Office", TOKEN, None)
-    assert sheet.url.startswith("ws://127.0.0.1:8000/example.com/devices/sysclients?")
-
-
-def test_a_token_is_drawn_when_none_is_given_and_checked_when_one_is() -> None:
-    """256 bits, never the same; too short, too long and unprintable ones are refused."""
-    first, second = set_token(None), set_token(None)
-    assert first.url != second.url
-    assert not first.is_weak
-    for plain in ("short", "", "x" * 201, "a token\nof two lines"):
-        with pytest.raises(InvalidRequestError):
-            set_token(plain)
-    assert domains.show_token(world.admin(), world.DOMAIN, "Office").url == second.url
-    assert set_token("1234567890").is_weak
-    for category in ("Gateways", "Nonsense"):
-        with pytest.raises(NotFoundError):
-            domains.set_token(world.admin(), world.DOMAIN, category, TOKEN, None)
-        with pytest.raises(NotFoundError):
-            domains.show_token(world.admin(), world.DOMAIN, category)
-    with pytest.raises(NotFoundError):
-        domains.show_token(world.platform(), "other.example", "Sales")
-
-
-def test_a_rotation_says_until_when_the_old_token_counts() -> None:
-    """As long as was said, else as the setting says; afterwards it says nothing."""
-    from datetime import timedelta
-
-    set_token(TOKEN)
-    assert set_token("the next token, long").old_until == NOW + timedelta(days=1)
-    assert set_token("the third token, long", seconds=60).old_until == NOW + timedelta(minutes=1)
-    before = world.admin(NOW + timedelta(seconds=59))
-    assert domains.show_token(before, world.DOMAIN, "Office").old_until is not None
-    after = world.admin(NOW + timedelta(seconds=60))
-    assert domains.show_token(after, world.DOMAIN, "Office").old_until is None
-    assert set_token("the fourth token, long", seconds=0).old_until is None
-
-
-def test_two_who_set_a_token_at_once_do_not_overwrite_each_other(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The first at all, and the next."""
-    real = domain_table.find_token
-    for number in range(2):
-        seen = real(world.DOMAIN)
-        winner = set_token(f"the winner's token {number}")
-        with monkeypatch.context() as patch:
-            patch.setattr(domain_table, "find_token", lambda _, seen=seen: seen)
-            with pytest.raises(ConflictError):
-                set_token("the loser's token, long")
-        assert domains.show_token(world.admin(), world.DOMAIN, "Office").url == winner.url
-
-
-def test_a_token_is_sealed_for_its_domain(
-    client: "DynamoDBClient", table_names: dict[str, str]
-) -> None:
-    """Neither the new one nor the one before is in any item, and neither opens elsewhere."""
-    from cryptography.exceptions import InvalidTag
-
-    set_token(TOKEN)
-    set_token("the next token, long")
-    kept = domain_table.find_token(world.DOMAIN)
-    assert kept is not None
-    seen = world.dump(client, table_names) + repr(kept)
-    for sealed, plain in (
-        (kept.sealed_old_token, TOKEN),
-        (kept.sealed_token, "the next token, long"),
-    ):
-        assert plain not in seen
-        assert vault.unseal(sealed, "security token example.com") == plain
-        with pytest.raises(InvalidTag):
-            vault.unseal(sealed, "security token other.example")
-    domains.delete_token(world.admin(), world.DOMAIN)
-    domains.delete_token(world.admin(), world.DOMAIN)
-    with pytest.raises(NotFoundError):
-        domains.show_token(world.admin(), world.DOMAIN, "Office")
-
-
 def test_what_is_done_to_a_domain_stands_in_its_own_trail() -> None:
     """Whoever did it; names alone, never a value."""
     create(websocket_password="first-pass-word")
     domains.change(world.platform(), NEW, {"websocket_password": "x" * 20, "may_add_phones": False})
     put("Sales", NEW)
     put("Sales", NEW)
-    set_token(TOKEN, NEW)
-    set_token("the next token, long", NEW)
-    domains.show_token(world.platform(), NEW, "Sales")
-    domains.delete_token(world.platform(), NEW)
+    for token in (TOKEN, "the next token, long"):
+        security_tokens.put(world.platform(), NEW, "Sales", token, None)
+    security_tokens.show(world.platform(), NEW, "Sales")
+    security_tokens.delete(world.platform(), NEW)
     domains.delete_category(world.platform(), NEW, "Sales")
     domains.delete(world.platform(), NEW)
     page = domains.audit_trail(world.platform(), NEW, "2036-11", 20, None)
@@ -408,7 +284,7 @@ def test_what_is_done_to_a_domain_stands_in_its_own_trail() -> None:
 
 def test_a_changed_category_decides_over_the_next_phone() -> None:
     """Switched off for provisioning, neither a code nor the token brings one in any more."""
-    set_token(TOKEN)
+    security_tokens.put(world.admin(), world.DOMAIN, "Office", TOKEN, None)
     put("Office", provisioning=False)
     with pytest.raises(NotFoundError):
         world.issue()

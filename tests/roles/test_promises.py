@@ -18,7 +18,15 @@ from chalicelib.core.errors import (
     Refusal,
 )
 from chalicelib.core.rate_limits import LimitName
-from chalicelib.roles import devices, domains, installations, registrations, updates, users
+from chalicelib.roles import (
+    devices,
+    domains,
+    installations,
+    registrations,
+    security_tokens,
+    updates,
+    users,
+)
 from chalicelib.storage import audit, codes, connection
 from chalicelib.storage import devices as device_table
 from chalicelib.storage import domains as domain_table
@@ -384,7 +392,7 @@ def test_promise_12_a_dump_holds_nothing_that_administrators_set_in_secret(
     office, platform = world.admin(), world.platform()
     secrets = ["the first security token", "the second security token", "a websocket password"]
     for token in secrets[:2]:
-        domains.set_token(office, world.DOMAIN, "Office", token, None)
+        security_tokens.put(office, world.DOMAIN, "Office", token, None)
     domains.change(office, world.DOMAIN, {"websocket_password": secrets[2]})
     password = {"password": "pass of a phone"}
     updates.make_configuration_job(office, world.DOMAIN, "*", "admin-password", password)

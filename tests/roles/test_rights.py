@@ -6,8 +6,18 @@ from typing import Any
 
 import pytest
 
-from chalicelib.core.errors import NotAllowedError
-from chalicelib.roles import assignments, domains, guesses, installations, provisioning, updates
+from chalicelib.core.errors import NotAllowedError, PbxUnavailableError
+from chalicelib.core.user_objects import Trouble
+from chalicelib.roles import (
+    assignments,
+    domains,
+    guesses,
+    installations,
+    pbxes,
+    provisioning,
+    security_tokens,
+    updates,
+)
 from chalicelib.roles.asking import Asking
 from chalicelib.storage import domains as domain_table
 from tests import world
@@ -22,6 +32,9 @@ EXPERT = {"lines": ["config add A /b"]}
 PHONES = {
     name: f"0090330000a{number}" for number, name in enumerate(("one", "two", "three", "new"))
 }
+
+
+PBX = {"address": "wss://pbx.example/PBX0/APPCLIENT/dialtone", "app_object": "dialtone"}
 
 
 def phone(name: str) -> str:
@@ -43,6 +56,11 @@ def delete_jobs(who: Asking, at: str) -> None:
                 updates.delete_job(who, at, job.job_id)
 
 
+def connect(*_: object) -> Any:  # noqa: ANN401 - never a PBX
+    """Find no PBX."""
+    raise PbxUnavailableError(Trouble.NO_CONNECTION)
+
+
 # In an order in which each can succeed for whoever may.
 IN_A_DOMAIN: dict[str, Act] = {
     "domains.show": domains.show,
@@ -51,8 +69,8 @@ IN_A_DOMAIN: dict[str, Act] = {
         who, at, "Rights", provisioning=True, device_types=["PHONE"]
     ),
     "domains.categories": domains.categories,
-    "domains.set_token": lambda who, at: domains.set_token(who, at, "Rights", TOKEN, None),
-    "domains.show_token": lambda who, at: domains.show_token(who, at, "Rights"),
+    "security_tokens.put": lambda who, at: security_tokens.put(who, at, "Rights", TOKEN, None),
+    "security_tokens.show": lambda who, at: security_tokens.show(who, at, "Rights"),
     "updates.put_firmware": lambda who, at: updates.put_firmware(who, at, FIRMWARE),
     "updates.show_firmware": updates.show_firmware,
     "updates.make_software_job": lambda who, at: updates.make_software_job(who, at, "Rights"),
@@ -73,10 +91,26 @@ IN_A_DOMAIN: dict[str, Act] = {
     "assignments.release": lambda who, at: assignments.release(who, at, phone("two")),
     "assignments.remove": remove_phones,
     "updates.delete_job": delete_jobs,
-    "domains.delete_token": domains.delete_token,
+    "pbxes.put": lambda who, at: pbxes.put(who, at, {**PBX, "password": "of the app object"}),
+    "pbxes.show": pbxes.show,
+    "pbxes.check": lambda who, at: pbxes.check(who, at, connect),
+    "pbxes.redrive": pbxes.redrive,
+    "pbxes.replicate": pbxes.replicate,
+    "pbxes.delete": pbxes.delete,
+    "security_tokens.delete": security_tokens.delete,
     "domains.delete_category": lambda who, at: domains.delete_category(who, at, "Rights"),
     "domains.audit_trail": lambda who, at: domains.audit_trail(who, at, "2036-11", 10, None),
 }
+MODULES = [
+    assignments,
+    domains,
+    guesses,
+    installations,
+    pbxes,
+    provisioning,
+    security_tokens,
+    updates,
+]
 OF_THE_PLATFORM: dict[str, Act] = {
     "domains.create": lambda who, _: domains.create(who, "made.example", {}),
     "domains.delete": lambda who, _: domains.delete(who, "made.example"),
@@ -121,7 +155,7 @@ def test_every_function_that_somebody_asks_for_is_tried_here() -> None:
     known = {*IN_A_DOMAIN, *OF_THE_PLATFORM, *OF_ANY_ADMINISTRATOR}
     found = {
         f"{module.__name__.rpartition('.')[2]}.{name}"
-        for module in (assignments, domains, guesses, installations, provisioning, updates)
+        for module in MODULES
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if function.__module__ == module.__name__
         and not name.startswith("_")
@@ -144,7 +178,7 @@ def test_whoever_administers_nothing_may_do_nothing() -> None:
 def test_a_users_administrator_sees_the_domain_and_lets_users_add_phones() -> None:
     """That one setting of their own domain, not together with another; and nothing else of it."""
     who = world.asking("admin", roles=("users-admin",))
-    theirs = {"domains.show", "domains.change"}
+    theirs = {"domains.show", "domains.change", "pbxes.replicate"}
     for name, act in {**IN_A_DOMAIN, **OF_ANY_ADMINISTRATOR}.items():
         if name not in theirs:
             with pytest.raises(NotAllowedError):

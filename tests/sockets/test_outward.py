@@ -13,7 +13,7 @@ from botocore.session import Session
 import app
 from chalicelib import settings
 from chalicelib.core.codes import read_entry
-from chalicelib.roles import analogue_phones, assignments, domains, rollouts, users
+from chalicelib.roles import analogue_phones, assignments, rollouts, security_tokens, users
 from chalicelib.roles.rollouts import Selection
 from chalicelib.sockets import outward
 from chalicelib.storage import devices as device_table
@@ -126,7 +126,7 @@ def test_a_phone_that_changes_hands_leaves_one_and_comes_to_the_other(
 def test_a_phone_of_nobody_is_told_as_such(bus: Bus, stream: Stream) -> None:
     """It came by its domain's security token."""
     token = "security token of the demo domain"
-    domains.set_token(world.admin(), DOMAIN, "Office", token, 0)
+    security_tokens.put(world.admin(), DOMAIN, "Office", token, 0)
     world.admit(world.claiming(token))
     assignments.remove(world.admin(), DOMAIN, world.HW_ID)
     stream.flow()
