@@ -135,13 +135,29 @@ def _one_by_one(
             tell(domain)
 
 
-def redrive(domain: str, after: str, clock: Clock) -> None:
+def try_to_redrive(domain: str, after: str | None, clock: Clock) -> bool:
+    """Redrive; a defect is logged, for it must not hold up everything behind it.
+
+    Returns:
+        False if the store is in trouble, and it is to be begun anew.
+    """
+    try:
+        redrive(domain, after, clock)
+    except StoreUnavailableError as error:
+        observability.logger().warning("redrive put off", extra={"why": error.what})
+        return False
+    except Exception:  # noqa: BLE001 - somebody's phones must not wait for this domain's
+        observability.logger().exception("defect")
+    return True
+
+
+def redrive(domain: str, after: str | None, clock: Clock) -> None:
     """Let all of a domain's phones be handed over, those at once that the PBX did not take.
 
     Without a PBX, they show nothing of one any more.
 
     Args:
-        after: where it goes on in the list of the domain's devices, empty for its beginning.
+        after: where it goes on in the list of the domain's devices, None for its beginning.
 
     Raises:
         StoreUnavailableError: throttled or unreachable; begun anew it does no harm.
@@ -149,14 +165,14 @@ def redrive(domain: str, after: str, clock: Clock) -> None:
     known = domains.find(domain)
     has_pbx = known is not None and bool(known.pbx_url)
     transaction = Transaction()
-    if not after:
+    if after is None:
         handovers.clear_standing(domain)
         if has_pbx and handovers.hurry(domain, BATCH, clock()):
             # there are more that wait: they come first, with a row of their own
             handovers.add_redrive(transaction, domain, clock())
             transaction.commit()
             return
-    page = devices.list_all(domain, "", None, REDRIVE_BATCH, after or None)
+    page = devices.list_all(domain, "", None, REDRIVE_BATCH, after)
     for device in page.items:
         if not has_pbx:
             pbx_turns.show(device, None, "", clock())

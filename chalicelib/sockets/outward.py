@@ -12,8 +12,7 @@ from typing import Any
 
 from chalice.app import DynamoDBEvent
 
-from chalicelib import documents, observability, pbx
-from chalicelib.core.errors import StoreUnavailableError
+from chalicelib import documents, pbx
 from chalicelib.roles import announcements, handovers, replications
 from chalicelib.roles.announcements import Announcement
 from chalicelib.roles.announcements import Kind as EventKind
@@ -75,12 +74,7 @@ def _announce(rows: Mapping[str, NotificationItem]) -> Sequence[str]:
 
 def _redrive(rows: Mapping[str, NotificationItem]) -> Sequence[str]:
     for number, row in rows.items():
-        if row.kind is not Kind.REDRIVE:
-            continue
-        try:
-            handovers.redrive(row.domain, row.after or "", now)
-        except StoreUnavailableError as error:
-            observability.logger().warning("redrive put off", extra={"why": error.what})
+        if row.kind is Kind.REDRIVE and not handovers.try_to_redrive(row.domain, row.after, now):
             return [number]
     return []
 

@@ -183,14 +183,14 @@ def clear_standing(domain: str) -> None:
     NotificationItem(domain, _STANDING).delete()
 
 
-def add_redrive(write: Transaction, domain: str, now: datetime, after: str = "") -> None:
+def add_redrive(write: Transaction, domain: str, now: datetime, after: str | None = None) -> None:
     """Add to a transaction that all of a domain's phones are to be handed over, done or not.
 
     Args:
-        after: where it goes on in the list of the domain's devices, empty for its beginning.
+        after: where it goes on in the list of the domain's devices, None for its beginning.
     """
     item = _signal(Kind.REDRIVE, domain, now)
-    item.after = after or None
+    item.after = after
     write.put("redrive", item)
 
 

@@ -398,7 +398,7 @@ def test_a_domain_without_a_pbx_keeps_its_lists_alone(pbx: PlayedPbx, clock: Clo
     assert deliver(pbx, clock, hw_id)
     assert handovers.deliver("nowhere.example", pbx.connect, clock)
     assert (pbx.accesses, seen(hw_id)) == ([], (None, ""))
-    handovers.redrive("nowhere.example", "", clock)
+    handovers.redrive("nowhere.example", None, clock)
 
 
 def test_a_pbx_that_is_taken_away_is_shown_no_more(pbx: PlayedPbx, clock: Clock) -> None:
@@ -409,7 +409,7 @@ def test_a_pbx_that_is_taken_away_is_shown_no_more(pbx: PlayedPbx, clock: Clock)
     second = come()
     deliver(pbx, clock, second)
     pbxes.delete(world.admin(), DOMAIN)
-    handovers.redrive(DOMAIN, "", clock)
+    handovers.redrive(DOMAIN, None, clock)
     assert {seen(first), seen(second)} == {(None, "")}
     assert len(waiting()) == 1
 
@@ -569,7 +569,7 @@ def test_one_row_says_all_of_a_phone_that_waits(pbx: PlayedPbx, clock: Clock) ->
     """However often it is to be handed over."""
     come("stranger")
     for _ in range(2):
-        handovers.redrive(DOMAIN, "", clock)
+        handovers.redrive(DOMAIN, None, clock)
     assert (len(rows(Kind.HANDOVER)), len(waiting())) == (3, 1)
     deliver(pbx, clock)
     assert (len(rows(Kind.HANDOVER)), len(rows(Kind.RETRY))) == (0, 1)
@@ -637,7 +637,7 @@ def test_all_phones_can_be_handed_over_once_more(
             break
         for row in left:
             done.add(row["notification_id"]["S"])
-            handovers.redrive(DOMAIN, row.get("after", {}).get("S", ""), clock)
+            handovers.redrive(DOMAIN, row.get("after", {}).get("S"), clock)
     assert deliver(pbx, clock)
     assert sorted(pbx.hw_ids("user1")) == hw_ids
     assert sorted(pbx.hw_ids("user3")) == strangers

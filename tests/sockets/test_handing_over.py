@@ -122,6 +122,17 @@ def test_all_of_a_domain_is_gone_through_on_demand(
     assert pbx.hw_ids("user1") == [world.HW_ID]
 
 
+def test_a_domain_that_cannot_be_gone_through_holds_up_no_other(
+    pbx: PlayedPbx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is our defect, which is written down; what is behind it in the stream goes on."""
+    monkeypatch.delattr(handovers, "redrive")
+    redrives = rows(Kind.REDRIVE)
+    world.redeem(world.issue().digits)
+    assert follow(*redrives, *rows(Kind.HANDOVER)) == {"batchItemFailures": []}
+    assert pbx.hw_ids("user1") == [world.HW_ID]
+
+
 def test_who_is_told_again_is_no_news(
     pbx: PlayedPbx, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,7 +143,7 @@ def test_who_is_told_again_is_no_news(
     app.follow_notifications(stream_event(*rows(Kind.HANDOVER)), None)
     assert [fact.hw_id for fact in told] == [world.HW_ID]
     follow(*rows(Kind.HANDOVER))
-    handovers.redrive(DOMAIN, "", clock)
+    handovers.redrive(DOMAIN, None, clock)
     assert len(rows(Kind.HANDOVER)) == 1
     app.follow_notifications(stream_event(*rows(Kind.HANDOVER)), None)
     assert len(told) == 1
