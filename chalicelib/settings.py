@@ -46,7 +46,7 @@ def _default_limits() -> Mapping[LimitName, Limit]:
         LimitName.LOGINS: Limit(LimitName.LOGINS, burst=10, interval_ms=60_000),
         LimitName.DOMAIN_LOGINS: Limit(LimitName.DOMAIN_LOGINS, burst=100, interval_ms=6_000),
         LimitName.MESSAGES: Limit(LimitName.MESSAGES, burst=1_000, interval_ms=20),
-        LimitName.PBX_CHECKS: Limit(LimitName.PBX_CHECKS, burst=10, interval_ms=60_000),
+        LimitName.PBX_REQUESTS: Limit(LimitName.PBX_REQUESTS, burst=30, interval_ms=20_000),
     }
 
 

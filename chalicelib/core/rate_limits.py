@@ -26,7 +26,7 @@ class LimitName(StrEnum):
     LOGINS = "logins"
     DOMAIN_LOGINS = "domain_logins"
     MESSAGES = "messages"
-    PBX_CHECKS = "pbx_checks"
+    PBX_REQUESTS = "pbx_requests"
 
 
 @dataclass(frozen=True)

@@ -104,12 +104,14 @@ def put(asking: "Asking", domain: str, wanted: Mapping[str, Any]) -> Overview:
         NotFoundError: there is no such domain.
         InvalidRequestError: the address is none, or not safe, or there is no password.
         ConflictError: somebody else changed it at this moment.
+        LimitReachedError: too many of them.
     """
     known = administered(asking, domain)
     faults = _faults(known, wanted)
     if faults:
         raise InvalidRequestError(*faults)
     _demand_users_admin(asking, known, wanted)
+    _charge(asking, domain)
     changes: dict[str, Any] = {
         "pbx_url": wanted["address"],
         "pbx_app": wanted["app_object"],
@@ -161,8 +163,10 @@ def redrive(asking: "Asking", domain: str) -> None:
     Raises:
         NotAllowedError: this person does not administer the domain's devices.
         NotFoundError: there is no such domain, or it has no PBX.
+        LimitReachedError: too many of them.
     """
     _with_pbx(asking, domain)
+    _charge(asking, domain)
     transaction = Transaction()
     handovers.add_redrive(transaction, domain, asking.now)
     audit.add(transaction, asking.entry("PBX told again", domain, domain=domain))
@@ -175,10 +179,12 @@ def replicate(asking: "Asking", domain: str) -> None:
     Raises:
         NotAllowedError: this person administers neither the domain's devices nor its users.
         NotFoundError: there is no such domain, or it has no PBX.
+        LimitReachedError: too many of them.
     """
     if not asking.is_users_admin_of(domain):
         asking.demand_admin_of(domain)
     _demand_pbx(existing(domain))
+    _charge(asking, domain)
     transaction = Transaction()
     replications.add_hurry(transaction, domain, asking.now)
     audit.add(transaction, asking.entry("users requested", domain, domain=domain))
@@ -194,7 +200,7 @@ def check(asking: "Asking", domain: str, connect: Connect) -> Check:
         LimitReachedError: too many of them.
     """
     known = _with_pbx(asking, domain)
-    limits.reserve(settings.current().limits[LimitName.PBX_CHECKS], domain, asking.now)
+    _charge(asking, domain)
     try:
         with connect(access_of(known), CHECK_SECONDS) as pbx:
             # any name will do: that it is answered shows that we may ask
@@ -204,6 +210,11 @@ def check(asking: "Asking", domain: str, connect: Connect) -> Check:
         trouble = user_objects.Trouble(error.trouble)
         return Check(trouble, user_objects.steps_until(trouble, known.pbx_url))
     return Check(None, user_objects.steps_of(known.pbx_url, apis), found is not None)
+
+
+def _charge(asking: "Asking", domain: str) -> None:
+    """Count what makes us connect to a PBX: an address can be anybody's."""
+    limits.reserve(settings.current().limits[LimitName.PBX_REQUESTS], domain, asking.now)
 
 
 def _faults(known: "Domain", wanted: Mapping[str, Any]) -> list[Fault]:

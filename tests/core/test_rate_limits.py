@@ -166,7 +166,7 @@ def test_the_names_of_limits_are_the_keys_of_their_buckets() -> None:
         "logins",
         "domain_logins",
         "messages",
-        "pbx_checks",
+        "pbx_requests",
     ]
 
 
