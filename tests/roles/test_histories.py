@@ -36,7 +36,7 @@ from chalicelib.core.errors import (
     NotFoundError,
 )
 from chalicelib.core.rate_limits import source_of
-from chalicelib.core.rollouts import Rollout
+from chalicelib.core.rollouts import Registration, Rollout
 from chalicelib.core.rollouts import State as EntryState
 from chalicelib.roles import devices, registrations, rollouts, users
 from chalicelib.roles.rollouts import Selection
@@ -108,7 +108,11 @@ class Histories(RuleBasedStateMachine):
         self.tokens: dict[str, str] = {}
         self.known: dict[str, Known] = {}
         self.rollout: Rollout | None = None
-        self.has_written = True
+        # as they were read after the last write
+        self.devices: dict[str, Device] = {}
+        self.entries: dict[str, Registration] = {}
+        self.has_written = self.has_moved = True
+        self._moving = [connection.table_name("devices").encode(), b"phone#"]
         self._read = [connection.table_name(concept).encode() for concept in READ]
         self._events = connection.shared().client.meta.events
         self._events.register("before-call.dynamodb", self._note)
@@ -117,9 +121,10 @@ class Histories(RuleBasedStateMachine):
         self._events.unregister("before-call.dynamodb", self._note)
 
     def _note(self, model: Any, params: Any, **_: Any) -> None:  # noqa: ANN401 - botocore's hook
-        """See which calls could change what is read; some come from threads."""
+        """See which calls could change what is read, and where a phone is; some are of threads."""
         if model.name not in READS and any(name in params["body"] for name in self._read):
             self.has_written = True
+            self.has_moved |= any(name in params["body"] for name in self._moving)
 
     # what is done
 
@@ -170,14 +175,13 @@ class Histories(RuleBasedStateMachine):
         assert self.rollout is not None
         rollout_id = self.rollout.rollout_id
         asking = world.users_admin(self.now)
-        there = {entry.sip for entry in entry_table.find_all(rollout_id, self.sips)}
-        sips = [self.sips[one] for one in chosen if self.sips[one] in there]
+        sips = [self.sips[one] for one in chosen if self.sips[one] in self.entries]
         self._do(death, lambda: what(asking, rollout_id, Selection(sips)))
         return self._learn_rollout()
 
     @rule(phone=phones, death=deaths)
     def release(self, phone: int, death: str) -> None:
-        device = device_table.find(self.hw_ids[phone])
+        device = self.devices.get(self.hw_ids[phone])
         if device is not None and device.user:
             asking = world.asking(device.user, self.now)
             self._do(death, lambda: users.release_phone(asking, device.hw_id))
@@ -203,8 +207,7 @@ class Histories(RuleBasedStateMachine):
 
     def _redeem(self, fingerprint: str, phone: int, source: str, death: str) -> None:
         known, hw_id = self.known[fingerprint], self.hw_ids[phone]
-        (code,) = code_table.find_all([fingerprint])
-        device = device_table.find(hw_id)
+        code, device = known.seen[-1], self.devices.get(hw_id)
         is_due = self._is_due(code, device)
         may_repeat = (
             code.state is State.REDEEMED
@@ -234,8 +237,7 @@ class Histories(RuleBasedStateMachine):
         )
 
     def _learn(self, fingerprint: str, digits: str) -> str:
-        known = self.known.setdefault(fingerprint, Known(digits))
-        known.seen += [] if known.seen else code_table.find_all([fingerprint])
+        self.known.setdefault(fingerprint, Known(digits))
         return fingerprint
 
     def _learn_rollout(self) -> Any:  # noqa: ANN401 - Hypothesis's own
@@ -254,17 +256,24 @@ class Histories(RuleBasedStateMachine):
         """Where nothing was written, all is as it was when it was last read."""
         if not self.has_written:
             return
-        self._each_code_goes_one_way()
-        self._each_entry_says_what_its_code_says()
-        self._each_phone_is_on_its_owners_list_alone()
-        self.has_written = False
+        if self.rollout is not None:
+            entries = entry_table.find_all(self.rollout.rollout_id, self.sips)
+            self.entries = {entry.sip: entry for entry in entries}
+        of_entries = {entry.fingerprint for entry in self.entries.values()}
+        found = code_table.find_all([*of_entries.union(self.known)])
+        codes = {code.fingerprint: code for code in found}
+        self._each_code_goes_one_way(codes)
+        self._each_entry_says_what_its_code_says(codes)
+        if self.has_moved:
+            self._each_phone_is_on_its_owners_list_alone()
+        self.has_written = self.has_moved = False
 
-    def _each_code_goes_one_way(self) -> None:
+    def _each_code_goes_one_way(self, codes: dict[str, Code]) -> None:
         """From pending to one end, in time, and to one phone with one token."""
-        found = {code.fingerprint: code for code in code_table.find_all([*self.known])}
-        assert found.keys() == self.known.keys()
+        assert codes.keys() >= self.known.keys()
         for fingerprint, known in self.known.items():
-            before, code = known.seen[-1], found[fingerprint]
+            code = codes[fingerprint]
+            before = known.seen[-1] if known.seen else code
             known.seen.append(code)
             if before.state is not State.PENDING:
                 assert (code.state, code.hw_id, code.redeemed_at) == (
@@ -280,33 +289,25 @@ class Histories(RuleBasedStateMachine):
                 assert not known.answers
             assert len(known.answers) <= 1
 
-    def _each_entry_says_what_its_code_says(self) -> None:
+    def _each_entry_says_what_its_code_says(self, codes: dict[str, Code]) -> None:
         """And every other code of its user in the rollout is dead."""
-        if self.rollout is None:
-            return
-        entries = {
-            entry.sip: entry for entry in entry_table.find_all(self.rollout.rollout_id, self.sips)
-        }
-        current = {
-            code.fingerprint: code
-            for code in code_table.find_all([entry.fingerprint for entry in entries.values()])
-        }
-        for entry in entries.values():
-            code = current[entry.fingerprint]
+        for entry in self.entries.values():
+            code = codes[entry.fingerprint]
             assert code.state is FATES[entry.state]
             assert (entry.hw_id, entry.expires_at) == (code.hw_id, code.expires_at)
+        current = {entry.fingerprint for entry in self.entries.values()}
         for fingerprint, known in self.known.items():
             if known.seen[-1].rollout_id and fingerprint not in current:
                 assert known.seen[-1].state_at(self.now) is not State.PENDING
 
     def _each_phone_is_on_its_owners_list_alone(self) -> None:
         """As its own item says."""
-        found = {device.hw_id: device for device in device_table.find_all(self.hw_ids)}
+        self.devices = {device.hw_id: device for device in device_table.find_all(self.hw_ids)}
         for sip in self.sips:
             listed, _ = users.list_phones(world.person(sip), 10, None)
             assert _names(listed) == _names(
                 device
-                for device in found.values()
+                for device in self.devices.values()
                 if device.user == sip and device.state is not DeviceState.RELEASED
             )
 
