@@ -1,13 +1,14 @@
 // Devices: what administrators set up for a domain's phones, part by part.
 // It must not know what a part does.
 
-import { h, showProblem, t } from "./dom.js";
+import { h, showProblem, t, worded } from "./dom.js";
 import { Problem, call } from "./client.js";
 import { choice, field, form, input, showFaults } from "./devices_forms.js";
 
 const PLATFORM = "platform";
 const NO_DOMAIN = "-"; // in the address, where there is none yet
 const MAX_CHOICE = 100;
+const UNKNOWN_DOMAIN = "unknown domain"; // as the service says it
 
 // name → its module, which is loaded when it is first shown, and what of it shows
 const PARTS = {
@@ -38,11 +39,12 @@ export async function show(place, { me, rest }) {
   };
   const shown = h("section", { "aria-labelledby": "part" });
   place.append(h("h1", {}, t("page.devices")), chooser(names, known.next, site, part), partsOf(site, part), shown);
+  const back = names.length > 0 && h("p", {}, h("a", { href: hash(names[0]) }, t("devices.back", { domain: names[0] })));
   if (!PARTS[part]) return refuse(shown, t("devices.no-part"));
   if (part === PLATFORM && !isPlatformAdmin) return refuse(shown, t("not-for-you"));
   if (part !== PLATFORM) {
     if (domain === NO_DOMAIN) return nothingYet(shown, site);
-    if (!isPlatformAdmin && !names.includes(domain)) return refuse(shown, t("devices.not-yours", { domain }));
+    if (!isPlatformAdmin && !names.includes(domain)) return refuse(shown, t("devices.not-yours", { domain }), back);
   }
   const title = t(site.rest.length > 0 ? "devices.device" : `devices.part-${part}`);
   document.title = `${title} – ${document.title}`;
@@ -53,6 +55,7 @@ export async function show(place, { me, rest }) {
     return await showPart(shown, site);
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
+    if (error.message === UNKNOWN_DOMAIN) return refuse(shown, worded(error), back);
     const problems = h("div", {});
     shown.append(problems);
     showFaults(problems, error);
@@ -91,9 +94,10 @@ function partsOf(site, part) {
   );
 }
 
-function refuse(place, words) {
+function refuse(place, words, back = null) {
   place.removeAttribute("aria-labelledby");
   showProblem(place, new Error(words));
+  if (back) place.append(back);
 }
 
 function nothingYet(place, site) {

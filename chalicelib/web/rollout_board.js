@@ -20,8 +20,19 @@ const BYTE_ORDER_MARK = "\uFEFF";
 /** Show the page; returns what ends it. */
 export async function show(place, { rolloutId }) {
   const board = new Board(place, rolloutId);
-  await board.read();
+  try {
+    await board.read();
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    const problems = h("div", {});
+    place.replaceChildren(back(), h("h1", {}, t("page.rollouts")), problems);
+    return showProblem(problems, error);
+  }
   return board.follow();
+}
+
+function back() {
+  return h("p", {}, h("a", { href: "#/rollouts" }, t("board.back")));
 }
 
 class Board {
@@ -55,7 +66,7 @@ class Board {
     this.#makeActions();
     place.classList.add("wide");
     place.append(
-      h("p", {}, h("a", { href: "#/rollouts" }, t("board.back"))),
+      back(),
       this.#title,
       this.#facts,
       this.#problems,

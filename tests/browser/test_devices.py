@@ -321,6 +321,8 @@ def test_a_device_is_found_and_listed(visitor: Visitor, served: Served) -> None:
     page.get_by_label("MAC").fill("009033ffffff")
     page.get_by_label("MAC").press("Enter")
     expect(page.get_by_role("alert")).to_have_text("There is no such device in this domain.")
+    page.get_by_role("link", name="All devices").click()
+    expect(devices).to_be_visible()
     visitor.expect_complaints("status of 404")
 
 
@@ -362,6 +364,21 @@ def test_a_devices_admin_sees_no_other_part_nor_domain(visitor: Visitor) -> None
     expect(page.get_by_role("alert")).to_contain_text("This page is not for you")
     page.evaluate("location.hash = '#/devices/example.com/nothing'")
     expect(page.get_by_role("alert")).to_contain_text("There is no such part.")
+    page.evaluate("location.hash = '#/devices/platform.example/jobs'")
+    page.get_by_role("link", name="Back to example.com").click()
+    page.get_by_label("MAC").wait_for()
+
+
+@pytest.mark.parametrize("part", ["devices", "categories", "pbx"])
+def test_from_a_domain_that_is_not_there_leads_a_way_back(visitor: Visitor, part: str) -> None:
+    """Nothing of it shows, nor of a form that would change it."""
+    page = visitor.open(f"#/devices/nowhere.example/{part}")
+    visitor.sign_in(page, "platform")
+    expect(page.get_by_role("alert")).to_have_text("There is no such domain.")
+    expect(page.locator("section form")).to_have_count(0)
+    page.get_by_role("link", name="Back to example.com").click()
+    expect(page.get_by_label("MAC")).to_be_visible()
+    visitor.expect_complaints("status of 404")
 
 
 def test_a_user_is_told_no(visitor: Visitor) -> None:

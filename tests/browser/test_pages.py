@@ -284,7 +284,7 @@ def test_what_the_service_says_is_said_in_german(browser: Browser, served: Serve
     expect(page.get_by_text("nur Ziffern, Leerzeichen und")).to_be_visible()
     expect(page.get_by_text("steht schon in Zeile 2")).to_be_visible()
     page.goto(f"{visitor.url}#/rollouts/nowhere")
-    expect(page.get_by_role("alert")).to_contain_text("Das gibt es nicht mehr.")
+    expect(page.get_by_role("alert")).to_contain_text("Diese Registrierungen gibt es nicht")
     page.goto(f"{visitor.url}#/devices/example.com/audit")
     page.get_by_role("table").wait_for()
     heads = page.locator("tbody th").all_inner_texts()

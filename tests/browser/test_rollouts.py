@@ -294,6 +294,18 @@ def test_what_was_typed_is_there_after_a_reload(visitor: Visitor) -> None:
     expect(page.get_by_role("combobox", name="Category")).to_have_value("Reception")
 
 
+def test_from_a_rollout_that_is_not_there_leads_a_way_back(visitor: Visitor) -> None:
+    """It may have gone since somebody kept its address."""
+    page = come(visitor, "/gone")
+    expect(page.get_by_role("alert")).to_have_text(
+        "There are no such registrations, or not any more."
+    )
+    expect(page.get_by_role("heading", level=1)).to_have_text("Register phones")
+    page.get_by_role("link", name="All registrations").click()
+    page.get_by_role("link", name="New registrations").wait_for()
+    visitor.expect_complaints("status of 404")
+
+
 def test_codes_are_revoked_extended_and_reissued(visitor: Visitor, served: Served) -> None:
     """All that are pending, or those that are selected; only if it is meant, and once."""
     rollout_id = make_rollout(served, USERS[:4])
@@ -404,7 +416,7 @@ def test_a_refusal_of_the_service_is_said_in_words(visitor: Visitor) -> None:
     expect(page.get_by_role("alert")).to_contain_text("You may not do this")
     expect(page.get_by_role("button", name="Next", exact=True)).to_be_disabled()
     page.evaluate("location.hash = '#/rollouts/nowhere'")
-    expect(page.get_by_role("alert")).to_contain_text("There is nothing of that name any more.")
+    expect(page.get_by_role("alert")).to_contain_text("There are no such registrations")
     visitor.expect_complaints("status of 403", "status of 404")
 
 
