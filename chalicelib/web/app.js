@@ -92,7 +92,7 @@ async function route() {
     return start();
   }
   document.title = `${t(`page.${name}`)} – Dialtone`;
-  const place = h("div", { class: "page" });
+  const place = h("div", { class: "page", "aria-busy": "true" });
   main.replaceChildren(place);
   try {
     const module = await page.load();
@@ -105,6 +105,8 @@ async function route() {
     // the files of this version have gone with the next one
     showProblem(place, new Error(t("reload")));
     throw error;
+  } finally {
+    place.removeAttribute("aria-busy");
   }
   main.focus({ preventScroll: true });
   const done = carriedOver();

@@ -1,7 +1,7 @@
 // Devices: what administrators set up for a domain's phones, part by part.
 // It must not know what a part does.
 
-import { h, showProblem, t, worded } from "./dom.js";
+import { h, loading, showProblem, t, worded } from "./dom.js";
 import { Problem, call } from "./client.js";
 import { choice, field, form, input, showFaults } from "./devices_forms.js";
 
@@ -25,6 +25,7 @@ const PARTS = {
 /** Show the page; returns what ends it. */
 export async function show(place, { me, rest }) {
   const isPlatformAdmin = me.roles.includes("platform-admin");
+  place.append(h("h1", {}, t("page.devices")), loading());
   const known = await call("GET", "/domains", { query: { limit: MAX_CHOICE } });
   const names = known.items.map(({ domain }) => domain);
   const [asked = "", part = "devices", ...further] = rest.map(decoded);
@@ -38,7 +39,7 @@ export async function show(place, { me, rest }) {
     to: (...parts) => hash(domain, ...parts),
   };
   const shown = h("section", { "aria-labelledby": "part" });
-  place.append(h("h1", {}, t("page.devices")), chooser(names, known.next, site, part), partsOf(site, part), shown);
+  place.replaceChildren(h("h1", {}, t("page.devices")), chooser(names, known.next, site, part) || "", partsOf(site, part), shown);
   const back = names.length > 0 && h("p", {}, h("a", { href: hash(names[0]) }, t("devices.back", { domain: names[0] })));
   if (!PARTS[part]) return refuse(shown, t("devices.no-part"));
   if (part === PLATFORM && !isPlatformAdmin) return refuse(shown, t("not-for-you"));
@@ -48,20 +49,23 @@ export async function show(place, { me, rest }) {
   }
   const title = t(site.rest.length > 0 ? "devices.device" : `devices.part-${part}`);
   document.title = `${title} – ${document.title}`;
-  shown.append(h("h2", { id: "part" }, title));
-  shown.setAttribute("aria-busy", "true");
+  // all at once: what comes piece by piece moves what is being read
+  const whole = h("div", { hidden: true });
+  const busy = loading();
+  shown.append(h("h2", { id: "part" }, title), busy, whole);
   try {
     const showPart = await PARTS[part]();
-    return await showPart(shown, site);
+    return await showPart(whole, site);
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
     if (error.message === UNKNOWN_DOMAIN) return refuse(shown, worded(error), back);
     const problems = h("div", {});
-    shown.append(problems);
+    whole.append(problems);
     showFaults(problems, error);
     return undefined;
   } finally {
-    shown.removeAttribute("aria-busy");
+    busy.remove();
+    whole.hidden = false;
   }
 }
 

@@ -150,6 +150,18 @@ export function announce(text) {
   announcer.textContent = text;
 }
 
+const LONG_MS = 300;
+/** Make what stands where something is still to come; where that takes longer than a moment, it says so. */
+export function loading() {
+  const place = h("p", { class: "quiet" });
+  setTimeout(() => {
+    if (!place.isConnected) return;
+    place.textContent = t("loading");
+    announce(t("loading"));
+  }, LONG_MS);
+  return place;
+}
+
 let carried = null;
 /** Say on the page that one goes to what was done on this one. */
 export function carry(text) {

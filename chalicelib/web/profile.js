@@ -1,6 +1,6 @@
 // Profile: a person adds a phone, and sees the ones they have.
 
-import { announce, ask, codeOf, fill, h, hwIdOf, moment, once, said, showProblem, stateOf, t } from "./dom.js";
+import { announce, ask, codeOf, fill, h, hwIdOf, loading, moment, once, said, showProblem, stateOf, t } from "./dom.js";
 import { Problem, call, events, newKey } from "./client.js";
 import { pbxOf } from "./pbx_words.js";
 
@@ -15,9 +15,10 @@ export async function show(place, { me }) {
   const phones = h("section", { "aria-labelledby": "phones" });
   const codes = h("section", { "aria-labelledby": "codes" });
   const page = new Profile(me, problems, adding, phones, codes);
+  place.append(loading());
   await page.read();
   // all at once: what comes piece by piece moves what is being read
-  place.append(h("h1", {}, t("page.profile")), problems, adding, phones, codes);
+  place.replaceChildren(h("h1", {}, t("page.profile")), problems, adding, phones, codes);
   return page.follow();
 }
 

@@ -1,7 +1,7 @@
 // The board of a rollout: what has become of each user's code, live, and what can be done about it.
 // It must not keep a code, nor show one but in what is handed out.
 
-import { announce, ask, fill, h, hasText, hwIdOf, language, moment, once, said, showProblem, stateOf, t } from "./dom.js";
+import { announce, ask, fill, h, hasText, hwIdOf, language, loading, moment, once, said, showProblem, stateOf, t } from "./dom.js";
 import { Problem, call, events, newKey } from "./client.js";
 import { Paging, newer } from "./paging.js";
 import { pbxOf } from "./pbx_words.js";
@@ -58,7 +58,7 @@ class Board {
   #news = newer(() => this.#first());
   #onPage = h("input", { type: "checkbox", onchange: () => this.#selectPage() });
   #body = h("tbody", {});
-  #listed = h("div", { class: "listed" });
+  #listed = h("div", { class: "listed" }, loading());
   #delimiter;
 
   constructor(place, id) {

@@ -1,7 +1,7 @@
 // Register phones: the rollouts there are, and the way to a new one and to each.
 // It must not make or change one.
 
-import { fill, h, moment, showProblem, t } from "./dom.js";
+import { fill, h, loading, moment, showProblem, t } from "./dom.js";
 import { Problem, call, events } from "./client.js";
 import { Paging, newer } from "./paging.js";
 import { waiting } from "./rollout_new.js";
@@ -23,7 +23,7 @@ class Rollouts {
   #known = new Set();
   #paging = new Paging(() => this.#read());
   #problems = h("div", {});
-  #listed = h("div", { class: "listed" });
+  #listed = h("div", { class: "listed" }, loading());
   #news = newer(() => this.#first());
 
   constructor(me, place) {

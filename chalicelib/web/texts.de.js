@@ -9,6 +9,7 @@ export default {
   "copy": "Kopieren",
   "copied": "Kopiert",
   "reload": "Diese Seite konnte nicht geladen werden. Laden Sie sie neu, um die neueste Fassung zu bekommen.",
+  "loading": "Wird geladen …",
   "disconnected": "Keine Verbindung: Was Sie sehen, kann veraltet sein. Neuer Versuch …",
   "signed-out": "Sie sind nicht mehr angemeldet. Was Sie eingegeben haben, ist noch da.",
   "start.title": "Vom Karton zum Wählton",

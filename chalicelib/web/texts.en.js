@@ -9,6 +9,7 @@ export default {
   "copy": "Copy",
   "copied": "Copied",
   "reload": "This page could not be loaded. Reload it to get its newest version.",
+  "loading": "Loading …",
   "disconnected": "No connection: what you see may be old. Trying again …",
   "signed-out": "You are not signed in any more. What you typed is still here.",
   "start.title": "From the box to a dial tone",

@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.conftest import Visitor
 from tests.browser.test_pages import assert_open_to_everybody
-from tests.browser.test_profile import provision
+from tests.browser.test_profile import SHIFTS, provision
 from tests.local.served import Served
 
 MAC = "00-90-33-6C-00-{:02X}"
@@ -324,6 +324,30 @@ def test_a_device_is_found_and_listed(visitor: Visitor, served: Served) -> None:
     page.get_by_role("link", name="All devices").click()
     expect(devices).to_be_visible()
     visitor.expect_complaints("status of 404")
+
+
+def test_what_is_still_to_come_is_said_and_nothing_moves_when_it_comes(visitor: Visitor) -> None:
+    """To those who see and to those who hear, the page first and then its part."""
+    held: list[Route] = []
+    visitor.context.add_init_script(SHIFTS)
+    page = visitor.open()
+    visitor.sign_in(page, "admin")
+    page.get_by_role("button", name="Get a code").wait_for()
+    for path in ("**/domains?limit=100", "**/example.com/devices?limit=50"):
+        page.route(path, lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks what it is given
+    page.evaluate("shifts.length = 0; location.hash = '#/devices'")
+    for shows in ("heading", "navigation"):
+        expect(page.locator("main").get_by_text("Loading …")).to_be_visible()
+        expect(page.get_by_role("status").get_by_text("Loading …")).to_be_attached()
+        expect(page.locator(".page")).to_have_attribute("aria-busy", "true")
+        expect(page.get_by_role(shows, name="Devices").last).to_be_visible()
+        assert_open_to_everybody(page, "loading")
+        page.evaluate("document.querySelector('[role=status].unseen').textContent = ''")
+        held.pop().continue_()
+    expect(page.get_by_label("MAC")).to_be_visible()
+    expect(page.locator("main").get_by_text("Loading …")).to_have_count(0)
+    expect(page.locator("[aria-busy]")).to_have_count(0)
+    assert page.evaluate("shifts") == []
 
 
 def test_settings_are_kept(visitor: Visitor) -> None:
