@@ -427,7 +427,7 @@ export default {
   "devices.would-get-none": "Dort bekommt es keinen Auftrag.",
   "devices.new-mac": "MAC des neuen Telefons",
   "devices.replace": "Ersetzen",
-  "devices.replace-sure": "Das Telefon {mac} übernimmt Name, Benutzer, Kategorie und App von {name}. {name} wird abgegeben und fragt nach einem Code.",
+  "devices.replace-sure": "Das Telefon {mac} übernimmt Name, Benutzer, Kategorie und App von {name}. {name} wird sofort abgegeben, nicht erst, wenn das neue da ist: Sobald es das nächste Mal nachfragt, zeigt es das Formular für einen Code.",
   "devices.replaced": "Ersetzt. Das neue Telefon:",
   "devices.type-code": "Es ist hier noch nicht registriert. Geben Sie diesen Code daran ein:",
   "devices.until": "Gültig bis",

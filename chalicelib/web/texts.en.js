@@ -427,7 +427,7 @@ export default {
   "devices.would-get-none": "There it gets no job.",
   "devices.new-mac": "MAC of the new phone",
   "devices.replace": "Replace",
-  "devices.replace-sure": "The phone {mac} takes the name, user, category and app of {name}, which is released and shows the form for a code.",
+  "devices.replace-sure": "The phone {mac} takes the name, user, category and app of {name}. {name} is released at once, and not only when the new one is there: as soon as it asks again, it shows the form for a code.",
   "devices.replaced": "Replaced. The new phone:",
   "devices.type-code": "It is not registered here yet. Type this code on it:",
   "devices.until": "Valid until",

@@ -13,6 +13,7 @@ from tests.local.served import Served
 
 MAC = "00-90-33-6C-00-{:02X}"
 HW_ID = "0090336c00{:02x}"
+NOT_FOUND = 404
 PARTS = ("devices", "jobs", "categories", "automatic", "settings", "audit")
 FIRMWARE = {"IP232": {"prot": {"build": "139999", "url": "https://firmware.example.com/new.bin"}}}
 
@@ -261,8 +262,10 @@ def test_a_device_is_changed_and_replaced(visitor: Visitor, served: Served) -> N
     expect(page.locator('[data-field="hw_id"] .fault')).to_contain_text("This is no MAC")
     page.get_by_label("MAC of the new phone").fill(MAC.format(0x13))
     page.get_by_role("button", name="Replace").click()
-    confirm(page, "Replace")
+    assert "is released at once" in confirm(page, "Replace")
     expect(page.locator(".code")).to_be_visible()
+    old = f"/api/domains/example.com/devices/{HW_ID.format(0x12)}"
+    assert served.ask("GET", old, token=served.token("admin"))[0] == NOT_FOUND
     page.get_by_role("link", name=MAC.format(0x13).lower()).click()
     expect(page.get_by_role("heading", name="Lobby")).to_be_visible()
     page.get_by_role("button", name="Remove").click()
