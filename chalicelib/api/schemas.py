@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from chalicelib import documents
+from chalicelib.core.addresses import is_domain
 from chalicelib.core.auto_provisioning import Claim
 from chalicelib.core.codes import Entry, Lifetime, read_entry
 from chalicelib.core.devices import DeviceType, Facts, parse_hw_id
@@ -47,6 +48,12 @@ def _hw_id(text: str) -> str:
 
 
 HwId = Annotated[str, AfterValidator(_hw_id)]
+
+
+def _new_domain(text: str) -> str:
+    if not is_domain(text):
+        raise ValueError("letters, digits, - and _, in parts with dots between: example.com")
+    return text
 
 
 class _Body(BaseModel):
@@ -170,7 +177,7 @@ class DomainSettings(_Body):
 class NewDomain(DomainSettings):
     """`POST /domains`."""
 
-    domain: DomainName
+    domain: Annotated[DomainName, AfterValidator(_new_domain)]
 
 
 class PbxSettings(_Body):

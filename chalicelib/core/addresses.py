@@ -1,4 +1,4 @@
-"""Addresses that administrators give: URLs and hosts, checked before anything is built from them.
+"""URLs, hosts and domains that administrators give, checked before anything is built from them.
 
 It must not resolve or reach anything.
 """
@@ -15,6 +15,8 @@ DEVICES = ("http", "https", "ws", "wss")
 """How phones reach their Devices: the update client's schemes, and the sysclient's."""
 
 _HOST = r"[0-9A-Za-z._:\[\]-]+"
+_LABEL = r"(?!-)[\w-]{1,63}(?<!-)"
+_DOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 
 
 def is_url(text: object, schemes: tuple[str, ...]) -> bool:
@@ -46,6 +48,14 @@ def is_host(text: object) -> bool:
         and len(text) <= MAX_HOST_LENGTH
         and re.fullmatch(_HOST, text) is not None
     )
+
+
+def is_domain(text: str) -> bool:
+    """Tell whether a new domain may be called this: as DNS would, with letters of any language.
+
+    Older ones may be called otherwise, so none that is there is held to it.
+    """
+    return len(text) <= MAX_HOST_LENGTH and re.fullmatch(_DOMAIN, text) is not None
 
 
 def url_faults(field: str, text: object, schemes: tuple[str, ...]) -> tuple[Fault, ...]:

@@ -348,6 +348,7 @@ export default {
   "fault.another device than the one it replaces": "Ein anderes Gerät als das, das ersetzt wird",
   "fault.String should have at least 1 character": "Das fehlt.",
   "fault.a host name or an address, with or without a port": "Ein Hostname oder eine Adresse, mit oder ohne Port",
+  "fault.letters, digits, - and _, in parts with dots between: example.com": "Buchstaben, Ziffern, - und _, in Teilen mit Punkten dazwischen: example.com",
   "fault.a time zone as POSIX writes it": "Eine Zeitzone in POSIX-Schreibweise",
   "fault.{0} stands for every category": "{0} steht für alle Kategorien",
   "problem.device-elsewhere": "Dieses Gerät gehört einer anderen Domäne oder jemand anderem: Es muss erst dort abgegeben werden.",

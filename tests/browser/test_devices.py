@@ -194,6 +194,11 @@ def test_a_domain_and_its_category_are_made_and_deleted(visitor: Visitor) -> Non
     page.get_by_label("Name of the new domain").fill("example.com")
     page.get_by_role("button", name="Make the domain").click()
     expect(page.get_by_text("There is a domain of this name already.")).to_be_visible()
+    page.get_by_label("Name of the new domain").fill("Bad Domain!")
+    page.get_by_role("button", name="Make the domain").click()
+    fault = page.locator('[data-field="domain"] .fault')
+    expect(fault).to_have_text("letters, digits, - and _, in parts with dots between: example.com")
+    expect(page.get_by_label("Name of the new domain")).to_be_focused()
     page.get_by_label("Name of the new domain").fill("new.example")
     page.get_by_role("button", name="Make the domain").dblclick()
     page.get_by_role("link", name="Go on: categories of new.example").click()
@@ -221,7 +226,7 @@ def test_a_domain_and_its_category_are_made_and_deleted(visitor: Visitor) -> Non
     page.get_by_role("button", name="Delete new.example").click()
     confirm(page, "Delete")
     expect(page.get_by_text("new.example is deleted.").first).to_be_visible()
-    visitor.expect_complaints("status of 409")
+    visitor.expect_complaints("status of 409", "status of 400")
 
 
 def test_an_installation_shows_its_key_once(visitor: Visitor) -> None:

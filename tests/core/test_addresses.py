@@ -122,3 +122,29 @@ def test_any_text_is_a_url_or_is_not(text: str) -> None:
 def test_a_host_is_a_name_or_an_address(text: object, is_host: bool) -> None:
     """With or without a port, and without anything that a line could end with."""
     assert addresses.is_host(text) is is_host
+
+
+@pytest.mark.parametrize(
+    ("text", "is_domain"),
+    [
+        ("example.com", True),
+        ("Acme", True),
+        ("b\u00fcro-1.my_company.example", True),
+        ("l" * 63 + ".example", True),
+        ("l" * 64 + ".example", False),
+        (".".join(["l" * 50] * 5), False),
+        ("", False),
+        ("Bad Domain!", False),
+        ("two..dots", False),
+        (".example", False),
+        ("example.", False),
+        ("-a.example", False),
+        ("a-.example", False),
+        ("a.example/b", False),
+        ("a.example\n", False),
+        ("bu\u0308ro.example", False),
+    ],
+)
+def test_a_new_domain_is_called_as_dns_would(text: str, is_domain: bool) -> None:
+    """Letters of any language among it, each as one character, so that none looks like another."""
+    assert addresses.is_domain(text) is is_domain

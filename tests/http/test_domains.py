@@ -1,6 +1,7 @@
 import pytest
 
 from chalicelib.storage import domains as domain_table
+from chalicelib.storage.connection import Transaction
 from tests.http.administration import (
     CATEGORY,
     DOMAIN,
@@ -90,6 +91,8 @@ def test_a_name_is_given_once(caller: Caller) -> None:
             ["domain", "may_add_phones", "odd", "phone_apps.0"],
         ),
         ({"domain": "x" * 254, "granted_domains": [""]}, ["domain", "granted_domains.0"]),
+        ({"domain": "Bad Domain!"}, ["domain"]),
+        ({"domain": "-a.example", "odd": 1}, ["domain", "odd"]),
         ({"domain": "x", "websocket_password": "x" * 101}, ["websocket_password"]),
         ({"domain": "x", "phone_apps": ["x"] * 21}, ["phone_apps"]),
         ({"domain": "x", "devices_url": "ftp://x"}, ["devices_url"]),
@@ -106,6 +109,21 @@ def test_malformed_settings_have_all_their_faults(
     found = assert_problem(answer, 400, "malformed")
     assert sorted(fault["field"] for fault in found["faults"]) == fields
     assert caller.call("GET", path("x"), user="platform").status == 404
+
+
+def test_an_older_domain_keeps_its_name(caller: Caller) -> None:
+    """One that no new domain may have: it is read, granted, changed and deleted as any other."""
+    name = "Bad Domain!"
+    transaction = Transaction()
+    domain_table.create(transaction, domain_table.Domain(name, domain_table.new_number()))
+    transaction.commit()
+    own, admin = path(name), caller.sign_in("admin", domain=name)
+    changed = caller.call("PATCH", own, token=admin, body={"phone_apps": ["phone"]})
+    assert changed.json["phone_apps"] == ["phone"]
+    granted = {"granted_domains": [name]}
+    assert caller.call("PATCH", path("example.com"), user="platform", body=granted).status == 200
+    assert caller.call("GET", own, user="platform").json["domain"] == name
+    assert caller.call("DELETE", own, user="platform").status == 204
 
 
 def test_what_is_in_use_stays(caller: Caller) -> None:
