@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 _STYLE = """\
 @page { size: A4; margin: 12mm }
 body { font: 11pt/1.4 system-ui, sans-serif; color: #000; background: #fff; margin: 0 auto;
-  max-width: 186mm; padding: 4mm }
+  max-width: 186mm; padding: 4mm; overflow-wrap: anywhere }
 h1 { font-size: 14pt; margin: 0 0 4mm }
-article { display: grid; grid-template-columns: 1fr 34mm; gap: 2mm 6mm; padding: 5mm 0;
+article { display: grid; grid-template-columns: minmax(0, 1fr) 34mm; gap: 2mm 6mm; padding: 5mm 0;
   border-top: 1px dashed #666; break-inside: avoid }
 h2 { font-size: 13pt; margin: 0 }
 h2 span { font-weight: normal; margin-left: 3mm }
@@ -35,7 +35,7 @@ ol { margin: 1mm 0; padding-left: 6mm }
 p { margin: 0 }
 svg { width: 34mm; height: 34mm }
 @media screen and (max-width: 34rem) {
-  article { grid-template-columns: 1fr }
+  article { grid-template-columns: minmax(0, 1fr) }
   .code { font-size: 18pt }
 }
 """

@@ -57,7 +57,7 @@ async function links() {
   fill(
     person,
     me
-      ? [h("span", {}, me.name), h("button", { type: "button", onclick: leaveService }, t("sign-out"))]
+      ? [h("span", { title: me.name }, me.name), h("button", { type: "button", onclick: leaveService }, t("sign-out"))]
       : h("button", { type: "button", class: "primary", onclick: signIn }, t("sign-in")),
   );
 }
