@@ -18,7 +18,7 @@ const PARTS = {
   automatic: async () => (await import("./automatic.js")).show,
   settings: async () => (await import("./domain.js")).showSettings,
   pbx: async () => (await import("./pbx.js")).show,
-  audit: async () => (await import("./domain.js")).showAudit,
+  audit: async () => (await import("./audit.js")).show,
   platform: async () => (await import("./platform.js")).show,
 };
 

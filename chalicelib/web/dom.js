@@ -44,6 +44,13 @@ export async function loadTexts() {
   document.documentElement.lang = language;
 }
 
+/** Load the words that a part alone has. */
+export async function loadTextsOf(part) {
+  const more = await import(`./texts.${part}.${language}.js`);
+  texts = { ...texts, ...more.default };
+  patterns.clear();
+}
+
 /** Say something in the person's language; {names} in it are filled in. */
 export function t(key, values = {}) {
   const text = texts[key];

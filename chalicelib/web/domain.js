@@ -1,12 +1,11 @@
-// A domain itself: its categories, its settings, and what happened in it.
+// A domain itself: its categories, and its settings.
 // It must not touch a device or a job.
 
-import { ask, fill, h, moment, said, t } from "./dom.js";
+import { ask, fill, h, said, t } from "./dom.js";
 import { call } from "./client.js";
 import { Listing, attempt, doing, done, field, form, input, refuse, tick, whenBack } from "./devices_forms.js";
 
 const DEVICE_TYPES = ["PHONE", "ANALOG_PHONE"];
-const LIMIT = 50;
 
 /** Show the categories; returns what ends it. */
 export async function showCategories(place, site) {
@@ -183,27 +182,4 @@ function passwordForm(site, known) {
 
 function linesOf(text) {
   return text.value.split("\n").map((line) => line.trim()).filter(Boolean);
-}
-
-/** Show what happened in a month; returns what ends it. */
-export async function showAudit(place, site) {
-  const problems = h("div", {});
-  const listed = h("div", {});
-  const month = input("month", { type: "month", value: new Date().toISOString().slice(0, 7), pattern: "[0-9]{4}-[0-9]{2}" });
-  const listing = new Listing(listed, {
-    label: t("devices.part-audit"),
-    empty: t("audit.none"),
-    columns: [
-      [t("audit.what"), (entry) => h("span", {}, said("action", entry.action), entry.detail && h("small", {}, entry.detail))],
-      [t("audit.when"), (entry) => moment(entry.at, { dateStyle: "short", timeStyle: "medium" })],
-      [t("audit.who"), (entry) => entry.actor || "–"],
-      [t("audit.subject"), (entry) => h("span", {}, entry.subject || "–", entry.owner && h("small", {}, entry.owner))],
-      [t("audit.source"), (entry) => h("span", { class: "whole" }, entry.source || "–")],
-    ],
-    read: (cursor) => call("GET", `${site.path}/audit`, { query: { month: month.value, limit: LIMIT, cursor } }),
-  });
-  month.addEventListener("change", () => attempt(problems, () => listing.begin()));
-  place.append(h("div", { class: "row" }, field("month", t("audit.month"), month)), problems, listed);
-  await listing.begin();
-  return whenBack(() => attempt(problems, () => listing.read()));
 }

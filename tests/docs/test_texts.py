@@ -52,16 +52,17 @@ ODD: list[object] = [
 ]
 
 
-def texts(language: str) -> dict[str, str]:
-    """Read the texts of a language; a key that is there twice is none."""
-    lines = (WEB / f"texts.{language}.js").read_text(encoding="utf-8").splitlines()
+def texts(name: str) -> dict[str, str]:
+    """Read texts of a language, all or those of a part; a key that is there twice is none."""
+    paths = sorted(WEB.glob(f"texts.{name}.js"))
+    lines = [line for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
     read = [json.loads(f"{{{line.strip().rstrip(',')}}}") for line in lines if '": "' in line]
     keys = [key for one in read for key in one]
     assert len(keys) == len(set(keys))
     return {key: text for one in read for key, text in one.items()}
 
 
-ENGLISH, GERMAN = texts("en"), texts("de")
+ENGLISH, GERMAN = texts("*en"), texts("*de")
 
 
 def is_said(kind: str, message: str) -> bool:
@@ -134,10 +135,13 @@ def test_both_languages_have_the_same_texts() -> None:
 
 
 def test_every_text_that_a_page_asks_for_is_there() -> None:
-    """In English, and so in German as well."""
+    """In English, and so in German as well: of a part alone where the page loads its texts."""
     for path in WEB.glob("*.js"):
-        asked = set(re.findall(r"\bt\(\"([^\"]+)\"", path.read_text(encoding="utf-8")))
-        assert sorted(asked - ENGLISH.keys()) == [], path.name
+        script = path.read_text(encoding="utf-8")
+        asked = set(re.findall(r"\bt\(\"([^\"]+)\"", script))
+        parts = re.findall(r"loadTextsOf\(\"(\w+)\"\)", script)
+        there = set(texts("en")).union(*(texts(f"{part}.en") for part in parts))
+        assert sorted(asked - there) == [], path.name
 
 
 def test_no_text_is_left_over() -> None:
