@@ -55,6 +55,7 @@ class Visitor:
 
     context: BrowserContext
     url: str
+    words: tuple[str, str] = ("Sign in", "Sign out")
     complaints: list[str] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)
 
@@ -69,9 +70,9 @@ class Visitor:
 
     def sign_in(self, page: Page, name: str) -> None:
         """Sign in as a demo person, on the issuer's page."""
-        page.get_by_role("banner").get_by_role("button", name="Sign in").click()
+        page.get_by_role("banner").get_by_role("button", name=self.words[0]).click()
         page.get_by_role("link", name=f"({name})", exact=False).click()
-        page.get_by_role("button", name="Sign out").wait_for()
+        page.get_by_role("button", name=self.words[1]).wait_for()
 
     def expect_complaints(self, *parts: str) -> None:
         """Say which complaints have to come by the end, each by a part of it."""
@@ -94,7 +95,19 @@ class Visitor:
 def visitor(browser: Browser, served: Served) -> Iterator[Visitor]:
     """Come with a new browser; nothing may have been complained of in the end."""
     context = browser.new_context(locale="en-GB", reduced_motion="reduce")
-    made = Visitor(context, f"http://127.0.0.1:{served.port}/api/")
+    yield from coming(Visitor(context, f"http://127.0.0.1:{served.port}/api/"))
+
+
+@pytest.fixture
+def german(browser: Browser, served: Served) -> Iterator[Visitor]:
+    """Come with a browser that asks for German."""
+    context = browser.new_context(locale="de-DE", reduced_motion="reduce")
+    url = f"http://127.0.0.1:{served.port}/api/"
+    yield from coming(Visitor(context, url, ("Anmelden", "Abmelden")))
+
+
+def coming(made: Visitor) -> Iterator[Visitor]:
+    """Lend a visitor, and hold in the end that nothing surprised them."""
     yield made
-    context.close()
+    made.context.close()
     assert made.surprises() == []

@@ -383,6 +383,40 @@ def test_settings_are_kept(visitor: Visitor) -> None:
     visitor.expect_complaints("status of 400")
 
 
+def test_the_audit_trail_is_told_in_german(german: Visitor, served: Served) -> None:
+    """What was done and the service's own words in it; names, addresses and numbers as they are."""
+    add_phone(served, "user9", 0x17)
+    admin, own = served.token("admin"), "/api/domains/example.com"
+    device = f"{own}/devices/{HW_ID.format(0x17)}"
+    served.ask("PATCH", device, token=admin, body={"name": "renamed"})
+    served.ask("PATCH", device, token=admin, body={"category": "Reception"})
+    served.ask("POST", f"{device}/replace", token=admin, body={"hw_id": HW_ID.format(0x18)})
+    served.ask("PATCH", own, token=admin, body={"may_add_phones": True, "phone_apps": ["phone"]})
+    served.ask("POST", "/api/users", token=admin, body={"users": [{"sip": "renamed"}]})
+    rollout = {"name": "x", "category": "Office", "users": ["renamed"]}
+    made = json.loads(served.ask("POST", "/api/rollouts", token=admin, body=rollout)[2])
+    path = f"/api/rollouts/{made['rollout_id']}/codes.csv?changed_since=2026-01-01T00:00:00Z"
+    served.ask("GET", path, token=admin)
+    page = german.open()
+    german.sign_in(page, "admin")
+    go(page, "example.com", "audit")
+    page.get_by_role("table").wait_for()
+    heads = page.locator("tbody th").all_inner_texts()
+    told = {tuple(one.split("\n")) for one in heads}
+    wanted = {
+        ("Gerät geändert", "umbenannt"),
+        ("Gerät geändert", "verschoben nach Reception"),
+        ("Gerät ersetzt", f"durch {HW_ID.format(0x18)}"),
+        ("Domäne geändert", "Benutzer dürfen Telefone hinzufügen, Telefon-Apps"),
+        ("Codes ausgegeben", "renamed"),
+        ("Codes exportiert", "Einträge: 1, geändert seit 2026-01-01T00:00:00+00:00"),
+    }
+    assert wanted - told == set()
+    expect(page.get_by_role("cell", name="Benutzer: 1")).to_be_visible()
+    assert not [one for one in heads if re.match(r"code |codes |device |token ", one)]
+    assert_open_to_everybody(page, "audit")
+
+
 def test_a_devices_admin_sees_no_other_part_nor_domain(visitor: Visitor) -> None:
     """Not by a link, and not by an address."""
     page = visitor.open("#/devices/platform.example/jobs")

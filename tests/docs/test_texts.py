@@ -13,14 +13,17 @@ from pydantic import BaseModel
 from chalicelib import documents
 from chalicelib.api import problems, schemas
 from chalicelib.core.devices import PbxState
-from chalicelib.core.errors import InvalidRequestError
-from chalicelib.core.user_objects import Hindrance, Step, Trouble
+from chalicelib.core.errors import InvalidRequestError, Refusal
+from chalicelib.core.user_objects import Flag, Hindrance, Step, Trouble
 from chalicelib.roles.people import Outcome
 from tests.docs.test_documented import documented_actions
 
 ROOT = Path(__file__).parent.parent.parent
 WEB = ROOT / "chalicelib" / "web"
-FROM_THE_SERVICE = ("fault", "refused", "problem", "action")
+FROM_THE_SERVICE = (
+    *("fault", "refused", "problem"),
+    *("action", "detail", "subject", "refusal", "setting"),
+)
 """Kinds of words that the service says in English itself; English texts may say them better."""
 
 MAKERS = {"Fault": 1, "_fails": 0, "_matching": 1, "_missing": 2}
@@ -247,6 +250,15 @@ def test_german_has_words_for_every_action_of_the_audit_trail() -> None:
     """As the roles write them."""
     assert len(actions()) > 25
     assert {one for one in actions() if f"action.{one}" not in GERMAN} == set()
+
+
+def test_german_has_words_for_what_details_of_the_audit_trail_are_made_of() -> None:
+    """Every reason of a refusal, and every setting that can have been given."""
+    given = {**schemas.NewDomain.model_fields, **schemas.PbxSettings.model_fields, "flags": None}
+    flags = {flag.name.lower() for flag in Flag}
+    wanted = {f"setting.{name}" for name in given.keys() - flags - {"domain"}}
+    wanted |= {f"refusal.{refusal}" for refusal in Refusal}
+    assert wanted - GERMAN.keys() == set()
 
 
 def test_every_action_of_the_audit_trail_is_described() -> None:
