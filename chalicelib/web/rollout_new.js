@@ -11,6 +11,7 @@ const DRAFT = "rollout-draft";
 const ADDING = "rollout-adding";
 const USERS_A_CALL = 200;
 const MAX_USERS = 20_000;
+const CAME_BACK_MS = 1000;
 
 /** Show the steps, or how the users who are left are added; returns what ends it. */
 export async function show(place, { me }) {
@@ -49,9 +50,13 @@ function whoIs(me) {
   return `${me.sip}@${me.domain}`;
 }
 
+/** Each step is an entry of the history, so that Back leads to the one before: the entry of a step has as many
+ *  before it as there are steps before it. */
 class Steps {
   #me;
   #step = 0;
+  #where = location.hash;
+  #hasDraft;
   #options = null;
   #tried = null; // the key of what was sent last, and what that was: sent again, it is the same rollout
   #adding = null;
@@ -66,19 +71,24 @@ class Steps {
   #tooMany = h("p", { class: "warning", role: "status" });
   #import;
   #overview = h("div", {});
-  #back = h("button", { type: "button", onclick: () => this.#go(this.#step - 1) }, t("rollouts.back"));
+  #back = h("button", { type: "button", onclick: () => history.back() }, t("rollouts.back"));
   #next = h("button", { type: "button", class: "primary", onclick: () => this.#forward() }, t("rollouts.next"));
   #bar;
   #heard = () => {
     this.#sayConnection();
     // what could not be read without a connection, or signed out
-    if (isConnected() && this.#step === 2 && this.#picker.isUnread) this.#go(2);
+    if (isConnected() && this.#step === 2 && this.#picker.isUnread) this.#show(2);
+  };
+  #popped = ({ state }) => {
+    if (location.hash === this.#where && !this.#adding) this.#come(state?.step ?? 0);
   };
   #leaving = () => this.#keep();
 
   constructor(me, place) {
     this.#me = me;
-    const draft = kept(DRAFT, me) ?? {};
+    const known = kept(DRAFT, me);
+    const draft = known ?? {};
+    this.#hasDraft = known !== null;
     this.#tried = draft.tried ?? null;
     this.#form = this.#makeForm(draft);
     this.#picker.selected = new Set(draft.users ?? []);
@@ -97,14 +107,20 @@ class Steps {
     events.addEventListener("connected", this.#heard);
     events.addEventListener("disconnected", this.#heard);
     globalThis.addEventListener("pagehide", this.#leaving);
+    globalThis.addEventListener("popstate", this.#popped);
     this.#draw();
     await this.#check();
+    // after a reload, one is where one was, if what was typed is there
+    const { step = 0 } = history.state ?? {};
+    if (step > 0 && this.#hasDraft) await this.#come(step);
+    else if (step > 0) history.go(-step);
   }
 
   end() {
     events.removeEventListener("connected", this.#heard);
     events.removeEventListener("disconnected", this.#heard);
     globalThis.removeEventListener("pagehide", this.#leaving);
+    globalThis.removeEventListener("popstate", this.#popped);
     this.#picker.end();
     this.#adding?.end();
     this.#keep();
@@ -226,11 +242,12 @@ class Steps {
       this.#adding = new Adding(this.#me, made);
       this.#bar.hidden = true;
       fill(this.#overview, this.#adding.element);
+      await this.#goBack(0); // the steps are over: Back leads to what was before them
       this.#adding.run();
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       const isOfForm = error.faults.some(({ field }) => this.#form.elements.namedItem(field));
-      if (isOfForm) this.#go(1);
+      if (isOfForm) await this.#goBack(1);
       showProblem(this.#problems, error, isOfForm ? this.#form : null);
     }
   }
@@ -239,10 +256,34 @@ class Steps {
 
   async #forward() {
     if (this.#step === 1 && !this.#form.reportValidity()) return;
-    if (this.#step < STEPS.length - 1 && !this.#next.disabled) await this.#go(this.#step + 1);
+    if (this.#step === STEPS.length - 1 || this.#next.disabled) return;
+    history.pushState({ step: this.#step + 1 }, "");
+    await this.#show(this.#step + 1);
   }
 
-  async #go(step) {
+  /** Tell whether one may go on from a step. */
+  #isReady(step) {
+    const count = this.#picker.selected.size;
+    return [this.#options !== null, this.#options?.categories.length > 0, count > 0 && count <= MAX_USERS, true][step];
+  }
+
+  /** Show the step of the entry to which one has come, or go back to the first that is not done. */
+  async #come(step) {
+    const open = STEPS.findIndex((_, at) => !this.#isReady(at) || (at === 1 && !this.#form.checkValidity()));
+    if (step > this.#step && open >= 0 && open < step) history.go(open - step);
+    else await this.#show(step);
+  }
+
+  /** Go back to the entry of a step, which shows by itself. */
+  #goBack(step) {
+    history.go(step - this.#step);
+    return new Promise((resolve) => {
+      globalThis.addEventListener("popstate", resolve, { once: true });
+      setTimeout(resolve, CAME_BACK_MS);
+    });
+  }
+
+  async #show(step) {
     this.#problems.replaceChildren();
     this.#step = step;
     this.#draw();
@@ -267,11 +308,9 @@ class Steps {
       STEPS.map((name, at) => h("li", { "aria-current": at === this.#step ? "step" : null, class: at < this.#step ? "passed" : null }, t(`rollouts.step-${name}`))),
     );
     this.#sections.forEach((section, at) => (section.hidden = at !== this.#step));
-    const count = this.#picker.selected.size;
     this.#back.hidden = this.#step === 0;
     this.#next.hidden = this.#step === STEPS.length - 1;
-    const isReady = [this.#options !== null, this.#options?.categories.length > 0, count > 0 && count <= MAX_USERS, true];
-    this.#next.disabled = !isReady[this.#step];
+    this.#next.disabled = !this.#isReady(this.#step);
   }
 }
 

@@ -287,11 +287,42 @@ def test_what_was_typed_is_there_after_a_reload(visitor: Visitor) -> None:
     page.get_by_role("checkbox", name="Select User 3").check()
     page.reload()
     sign_in(visitor, page)
-    go_to_users(page)
     expect(page.get_by_role("checkbox", name="Select User 3")).to_be_checked()
     page.get_by_role("button", name="Back").click()
     expect(page.get_by_role("textbox", name="Name")).to_have_value("Typed")
     expect(page.get_by_role("combobox", name="Category")).to_have_value("Reception")
+
+
+def test_back_leads_to_the_step_before(visitor: Visitor) -> None:
+    """With all that was typed; and past the first to the list, as it does from the new rollout."""
+    page = come(visitor)
+    page.get_by_role("link", name="New registrations").click()
+    expect(page.get_by_text("The service answers.")).to_be_visible()
+    page.get_by_role("button", name="Next", exact=True).click()
+    name = page.get_by_role("textbox", name="Name")
+    name.fill("Step by step")
+    page.get_by_role("button", name="Next", exact=True).click()
+    page.get_by_role("checkbox", name="Select User 4", exact=True).check()
+    page.get_by_role("button", name="Next", exact=True).click()
+    page.go_back()
+    expect(page.get_by_role("heading", name="Users")).to_be_focused()
+    expect(page.get_by_role("checkbox", name="Select User 4", exact=True)).to_be_checked()
+    page.go_back()
+    expect(name).to_have_value("Step by step")
+    name.fill("")
+    page.evaluate("history.go(2)")
+    page.wait_for_function("history.state.step === 1")
+    expect(name).to_be_visible()
+    name.fill("Step by step")
+    page.evaluate("history.go(-2)")
+    expect(page.get_by_role("heading", name="What was begun")).to_be_visible()
+    page.evaluate("history.go(4)")
+    page.get_by_role("button", name="Issue codes (1)").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Step by step")
+    page.go_back()
+    expect(page.get_by_role("heading", name="What was begun")).to_be_visible()
+    page.go_forward()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Step by step")
 
 
 def test_from_a_rollout_that_is_not_there_leads_a_way_back(visitor: Visitor) -> None:
