@@ -11,12 +11,13 @@ without cookies of ours or its own. It must not log a path, which holds the key.
 
 import asyncio
 import http.client
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from urllib.parse import unquote
+from weakref import WeakValueDictionary
 
 from chalicelib import observability
 from chalicelib.core.devices import Device, parse_hw_id
@@ -31,7 +32,9 @@ HOP = "x-dialtone-hop"
 FORWARD_SECONDS = 35
 """Longer than a phone may take, so that it is the phone's own process that says so."""
 
-_FORWARDS = 8
+_FORWARDS, _FORWARDS_OF_DOMAIN = 64, 8
+"""How many pages may be on their way from other processes, in all and of one domain."""
+
 _KEPT = ("content-type", "content-encoding", "content-disposition", "location", "www-authenticate")
 _PASSED_ON = ("accept", "accept-encoding", "accept-language", "authorization", "if-none-match")
 _SAFE = {
@@ -128,8 +131,10 @@ async def _forwarded(asked: Asked, device: Device, here: str) -> Page:
     if address in {"", here} or HOP in asked.headers:
         raise TunnelClosedError
     loop = asyncio.get_running_loop()
+    turn = _turns.setdefault(asked.domain, asyncio.Semaphore(_FORWARDS_OF_DOMAIN))
     try:
-        return await loop.run_in_executor(_forwarding, _ask, address, asked)
+        async with turn:
+            return await loop.run_in_executor(_forwarding, _ask, address, asked)
     except (OSError, http.client.HTTPException) as error:
         why = type(error).__name__
         observability.logger().warning("page not forwarded", extra={"why": why})
@@ -138,6 +143,9 @@ async def _forwarded(asked: Asked, device: Device, here: str) -> Page:
 
 _forwarding = ThreadPoolExecutor(_FORWARDS, "forward")
 """Threads of their own, so that calls to the database never wait for a phone."""
+
+_turns: MutableMapping[str, asyncio.Semaphore] = WeakValueDictionary()
+"""Of each domain that waits: phones that do not answer hold up no other domain's."""
 
 
 def _ask(address: str, asked: Asked) -> Page:

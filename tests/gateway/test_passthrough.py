@@ -1,6 +1,7 @@
 import asyncio
 import http.client
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -323,6 +324,38 @@ def test_a_phone_of_another_process_is_asked_there(monkeypatch: pytest.MonkeyPat
             gone = replace(known, connection="127.0.0.1:1#x")
             devices.report(gone, known)
             assert (await loop.run_in_executor(None, got, ports[1]))[0] == 503
+
+    asyncio.run(play())
+
+
+def test_phones_that_do_not_answer_hold_up_no_other_domain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many of a domain's pages are asked for; its others wait for those before them."""
+    world.redeem(world.issue().digits)
+    known = devices.find(HW_ID)
+    assert known is not None
+    elsewhere = instances.Reached(replace(known, connection="10.0.0.9:1#x"), is_of_device=False)
+    monkeypatch.setattr(instances, "find_reached", lambda *_: elsewhere)
+    is_over = threading.Event()
+
+    def ask(_: str, page: Asked) -> Page:
+        if page.domain == DOMAIN:
+            is_over.wait()
+        return Page(200)
+
+    monkeypatch.setattr(passthrough, "_ask", ask)
+
+    async def play() -> None:
+        phones = phones_of()
+        slow = [asyncio.create_task(page(phones, target_of("key"))) for _ in range(80)]
+        try:
+            async with asyncio.timeout(10):
+                for _ in range(20):  # until all of them have come as far as they can
+                    await asyncio.sleep(0.01)
+                got = await page(phones, target_of("key", domain="other.example"))
+            assert got.status == 200
+        finally:
+            is_over.set()
+        assert {each.status for each in await asyncio.gather(*slow)} == {200}
 
     asyncio.run(play())
 
