@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
@@ -22,7 +22,7 @@ from chalicelib import settings
 from chalicelib.storage import connection
 from local import dynamodb, tables
 from local.serve import forget
-from tests import moto_tables
+from tests import engine_tables, moto_tables
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -41,8 +41,6 @@ _JAVA = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 _LONGEST = {"test_histories", "test_faults"}
 """Modules whose single tests take longest; a core that has one of them last waits for nothing."""
-
-_BATCH = 25
 
 # A busy machine is no defect; nothing here is decided by the clock of the machine.
 hypothesis.settings.register_profile("dialtone", deadline=None)
@@ -148,26 +146,8 @@ def table_names(
     )
     use(used, monkeypatch)
     yield kept_tables
-    if moto_tables.empty(kept_tables):
-        return
-    for concept, properties in tables.definitions().items():
-        if "StreamSpecification" in properties:
-            # a stream cannot be emptied
-            client.delete_table(TableName=kept_tables[concept])
-            tables.create_one(client, kept_tables[concept], properties)
-            continue
-        key_names = [key["AttributeName"] for key in properties["KeySchema"]]
-        _empty(client, kept_tables[concept], key_names)
-
-
-def _empty(client: "DynamoDBClient", name: str, keys: list[str]) -> None:
-    for page in client.get_paginator("scan").paginate(TableName=name):
-        wanted = [{key: item[key] for key in keys} for item in page["Items"]]
-        for start in range(0, len(wanted), _BATCH):
-            deletes: Any = [
-                {"DeleteRequest": {"Key": key}} for key in wanted[start : start + _BATCH]
-            ]
-            client.batch_write_item(RequestItems={name: deletes})
+    if not moto_tables.empty(kept_tables):
+        engine_tables.empty(client, kept_tables)
 
 
 _connected: list[object] = []
