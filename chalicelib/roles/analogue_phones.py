@@ -14,7 +14,13 @@ from functools import partial
 from chalicelib import observability
 from chalicelib.core.codes import Code, Entry
 from chalicelib.core.devices import Device, State, hw_id_at, is_interface
-from chalicelib.core.errors import ConflictError, Fault, InvalidRequestError, NotFoundError
+from chalicelib.core.errors import (
+    ConflictError,
+    Fault,
+    InvalidRequestError,
+    NotFoundError,
+    StoreUnavailableError,
+)
 from chalicelib.roles import guesses, registrations
 from chalicelib.storage import audit, devices, holdings, redemptions
 from chalicelib.storage.connection import Refused
@@ -94,11 +100,16 @@ def going_with(gateway: Device, entry: audit.Entry) -> Iterator[None]:
         entry: why it goes.
 
     Raises:
-        StoreUnavailableError: throttled or unreachable; what was released stays so.
+        StoreUnavailableError: throttled or unreachable, before the gateway went; what was released
+            stays so.
     """
     _release_all(gateway, entry)
     yield
-    _release_all(gateway, entry)
+    try:
+        _release_all(gateway, entry)
+    except StoreUnavailableError as error:
+        # it has gone: that has an answer, which may hold a code that is told this once
+        observability.logger().warning("a gateway's phones not released", extra={"why": error.what})
 
 
 def _release_all(gateway: Device, entry: audit.Entry) -> None:

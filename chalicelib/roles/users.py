@@ -48,7 +48,7 @@ class Profile:
 
 @dataclass(frozen=True)
 class OwnCode:
-    """A code as its owner sees it, with the phone that redeemed it."""
+    """A code as its owner sees it, with the phone that redeemed it as long as that is theirs."""
 
     code: Code
     device: "Device | None"
@@ -130,6 +130,8 @@ def list_codes(person: "Person", limit: int, after: str | None) -> tuple[list[Ow
     phones = {
         device.hw_id: device
         for device in devices.find_all([code.hw_id for code in own if code.hw_id])
+        # one that has come to somebody else since is theirs to see
+        if _has_phone(person, device)
     }
     return [OwnCode(code, phones.get(code.hw_id)) for code in own], page.next_after
 
@@ -141,7 +143,8 @@ def find_code(person: "Person", code_id: str) -> OwnCode:
         NotFoundError: it is not theirs, or long gone.
     """
     code = _own_code(person, code_id)
-    return OwnCode(code, devices.find(code.hw_id) if code.hw_id else None)
+    device = devices.find(code.hw_id) if code.hw_id else None
+    return OwnCode(code, device if device and _has_phone(person, device) else None)
 
 
 def revoke_code(asking: "Asking", code_id: str) -> None:

@@ -323,3 +323,14 @@ def test_who_is_beaten_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         assignments.put_in_place(world.admin(LATER), DOMAIN, world.HW_ID, NEW)
     assert real(NEW) is None
     assert real(world.HW_ID) == now
+
+
+def test_trouble_after_a_replacement_takes_no_code_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told this once, and the old phone has gone already."""
+    registered()
+    error = faults.client_error("ThrottlingException", "Query")
+    with faults.failing(monkeypatch, "Query", error, spare=1) as still_to_come:
+        made = assignments.put_in_place(world.admin(LATER), DOMAIN, world.HW_ID, NEW)
+    assert still_to_come == []
+    assert made.issued is not None
+    assert world.redeem(made.issued.digits, NEW, now=LATER).device.user == "user1"

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -222,3 +223,16 @@ def test_a_transaction_that_fails_for_another_reason_says_so(
         pytest.raises(TransactWriteError),
     ):
         world.issue()
+
+
+def test_a_phone_that_came_to_somebody_else_is_not_shown_with_the_code_any_more() -> None:
+    """Where it is by then, and whose, is not for whoever had it before."""
+    issued = world.issue()
+    world.redeem(issued.digits)
+    before = users.find_code(world.person(), issued.code.code_id)
+    assert before.device is not None
+    users.release_phone(world.asking(), world.HW_ID)
+    world.redeem(world.issue("user2").digits)
+    after = users.find_code(world.person(), issued.code.code_id)
+    (listed,), _ = users.list_codes(world.person(), 10, None)
+    assert after == listed == replace(before, device=None)
