@@ -83,25 +83,31 @@ def one_at_a_time(application: Wsgi) -> Wsgi:
 
 
 def _with_fewer_copies(application: Wsgi) -> Wsgi:
-    """Let moto copy each table of a transaction once.
+    """Let moto keep of a transaction's tables what it may have to restore, and no more.
 
-    It copies the table for every item of a transaction, before it writes the first: a hundred
-    copies of two tables where two do, and each costs as much as the table is large.
+    It copies a whole table, with all that its stream ever brought, for every item of a transaction:
+    each costs as much as the table is large. Here a table's twin has the same items, and of one
+    that is about to change in its place it has the copy that moto makes of that.
     """
     from moto.dynamodb import models
+    from moto.dynamodb.models.dynamo_type import Item
     from moto.dynamodb.models.table import Table
 
     def copied(environment: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if not environment.get("HTTP_X_AMZ_TARGET", "").endswith(".TransactWriteItems"):
             return application(environment, start_response)
-        copies: dict[int, Any] = {}
+        twins: dict[int, Any] = {}
 
         def deepcopy(value: Any) -> Any:  # noqa: ANN401 - whatever moto copies
-            if not isinstance(value, Table):
-                return copy.deepcopy(value)
-            if id(value) not in copies:
-                copies[id(value)] = copy.deepcopy(value)
-            return copies[id(value)]
+            if isinstance(value, Table):
+                if id(value) not in twins:
+                    twins[id(value)] = _twin(value)
+                return twins[id(value)]
+            made = copy.deepcopy(value)
+            if isinstance(value, Item):
+                for twin in twins.values():
+                    _put_in_place(twin, value, made)
+            return made
 
         vars(models)["copy"] = SimpleNamespace(copy=copy.copy, deepcopy=deepcopy)
         try:
@@ -110,6 +116,28 @@ def _with_fewer_copies(application: Wsgi) -> Wsgi:
             vars(models)["copy"] = copy
 
     return copied
+
+
+def _twin(table: Any) -> Any:  # noqa: ANN401 - moto's table
+    """Make another table of the same items, with an end of its stream of its own."""
+    twin = copy.copy(table)
+    twin.items = copy.copy(table.items)
+    if table.has_range_key:
+        twin.items.update({key: dict(items) for key, items in table.items.items()})
+    if table.stream_shard is not None:
+        twin.stream_shard = copy.copy(table.stream_shard)
+        twin.stream_shard.table = twin
+        twin.stream_shard.items = list(table.stream_shard.items)
+    return twin
+
+
+def _put_in_place(twin: Any, item: Any, other: Any) -> None:  # noqa: ANN401 - moto's own
+    """Let a table have another item where it has this one."""
+    place, key = twin.items, item.hash_key
+    if twin.has_range_key:
+        place, key = twin.items.get(item.hash_key, {}), item.range_key
+    if place.get(key) is item:
+        place[key] = other
 
 
 def _without_old_iterators(application: Wsgi) -> Wsgi:

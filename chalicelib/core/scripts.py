@@ -95,7 +95,7 @@ def guard(serial: str) -> Line:
 
 
 def identified(url: str, **parameters: str) -> str:
-    """Add what identifies the phone to a URL, unless that has a query of its own.
+    """Add what identifies the phone to a URL, behind a query of its own.
 
     Args:
         url: the Devices URL of update clients, or our /init.
@@ -105,8 +105,8 @@ def identified(url: str, **parameters: str) -> str:
         The URL with the phone's own placeholders: it fills in `#m`, `#t`, `#h`, `#i` at each call.
     """
     base, _, query = url.partition("#")[0].partition("?")
-    own = [urlencode(parameters)] if parameters else []
-    return "?".join([base, "&".join([query or PLACEHOLDERS, *own])])
+    members = [query, PLACEHOLDERS, urlencode(parameters)]
+    return f"{base}?{'&'.join(filter(None, members))}"
 
 
 def code_form(secure_url: str | None) -> str:

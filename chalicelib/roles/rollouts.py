@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chalicelib import observability
+from chalicelib import observability, settings
 from chalicelib.core.devices import Device
 from chalicelib.core.errors import (
     ConflictError,
@@ -250,11 +250,14 @@ def extend(asking: "Asking", rollout_id: str, selection: Selection) -> Changed:
         NotAllowedError: this person is no users-admin, or their domain is not served here.
         NotFoundError: there is no such rollout in their domain.
         InvalidRequestError: a user has no entry.
-        ConflictError: the rollout has ended, or its category is gone.
+        ConflictError: the rollout has ended, its category is gone, or a foreign central service
+            has issued the codes and lets them end when it said.
         StoreUnavailableError: throttled or unreachable; what was changed stays.
     """
     rollout = find(asking, rollout_id)
     _demand_open(asking, rollout)
+    if settings.current().central_url:
+        raise ConflictError("these codes end at the central service: issue new ones instead")
     return _change(entries.Extending(asking, rollout), selection, {State.PENDING})
 
 

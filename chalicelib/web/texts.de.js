@@ -736,6 +736,7 @@ export default {
   "fault.not in this rollout": "nicht in dieser Registrierung",
   "refused.somebody else changed this {0} at this moment": "Jemand anderes hat das gerade geändert. Lesen Sie es neu.",
   "refused.a rollout has at most {0} users": "Höchstens {0} Benutzer auf einmal.",
+  "refused.these codes end at the central service: issue new ones instead": "Diese Codes enden beim zentralen Dienst: Geben Sie stattdessen neue aus.",
   "refused.the rollout has ended": "Diese Registrierung ist beendet.",
   "refused.the rollout's category is {0}": "Die Kategorie dieser Registrierung: {0}.",
   "refused.another job of its type was made at this moment": "Jemand anderes hat gerade einen Auftrag dieser Art angelegt.",

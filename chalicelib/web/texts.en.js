@@ -692,6 +692,7 @@ export default {
   "fault.{0} to {1} printable characters": "{0} to {1} printable characters",
   "fault.printable text of 1 to {0} characters": "Printable text of 1 to {0} characters",
   "refused.somebody else changed this {0} at this moment": "Somebody else has just changed this. Read it again.",
+  "refused.these codes end at the central service: issue new ones instead": "These codes end at the central service: issue new ones instead.",
   "refused.the rollout has ended": "These registrations have ended.",
   "refused.another job of its type was made at this moment": "Somebody else has just made a job of this type.",
   "refused.the code has been redeemed": "The code has been used already.",

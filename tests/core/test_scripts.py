@@ -43,7 +43,11 @@ def test_a_phone_that_came_in_clear_is_moved_before_it_is_asked() -> None:
             "config add UP1 /url https%3A%2F%2Fd.example%2Fupdate%3Fsn%3D%23m%26type%3D%23t"
             "%26hwid%3D%23h%26ip%3D%23i",
         ),
-        ("http://d.example/u?x=1", "config add UP1 /url http%3A%2F%2Fd.example%2Fu%3Fx%3D1"),
+        (
+            "http://d.example/u?x=1",
+            "config add UP1 /url http%3A%2F%2Fd.example%2Fu%3Fx%3D1%26sn%3D%23m%26type%3D%23t"
+            "%26hwid%3D%23h%26ip%3D%23i",
+        ),
         (
             "wss://d.example/example.com/devices/sysclients",
             "config change SYSCLIENT "
@@ -126,16 +130,19 @@ def test_an_option_decodes_to_itself(value: str) -> None:
     assert set(scripts.option(value)).isdisjoint(" \r\n/#&?")
 
 
+PHONE = "sn=#m&type=#t&hwid=#h&ip=#i"
+
+
 def told(url: str) -> str:
-    """Say what a phone is given for a URL: its own query, or the placeholders; no fragment."""
-    base, _, query = url.split("#", maxsplit=1)[0].partition("?")
-    return f"{base}?{query or 'sn=#m&type=#t&hwid=#h&ip=#i'}"
+    """Say what a phone is given for a URL: its own query and the placeholders; no fragment."""
+    plain = url.split("#", maxsplit=1)[0].rstrip("?")
+    return f"{plain}{'&' if '?' in plain else '?'}{PHONE}"
 
 
-def test_a_url_with_a_query_of_its_own_still_gets_the_token() -> None:
-    """Nothing of ours is lost, and nothing of theirs."""
+def test_a_url_with_a_query_of_its_own_still_says_which_phone_it_is() -> None:
+    """Nothing of ours is lost, and nothing of theirs: a phone without its MAC gets no job."""
     url = scripts.identified("https://d.example/u?site=1", device_token="secret")
-    assert url == "https://d.example/u?site=1&device_token=secret"
+    assert url == f"https://d.example/u?site=1&{PHONE}&device_token=secret"
 
 
 SCHEMES = st.sampled_from(["http", "https", "ws", "wss", "WSS", "Https"])
@@ -311,6 +318,6 @@ def test_a_variable_is_kept_with_all_its_words() -> None:
 
 def test_a_fragment_is_no_part_of_what_a_phone_asks() -> None:
     """A phone would take it for a placeholder; our own parameters are behind what is left."""
-    own = "sn=#m&type=#t&hwid=#h&ip=#i&device_token=secret"
-    assert scripts.identified(f"{URL}#frag", device_token="secret") == f"{URL}?{own}"
-    assert scripts.identified(f"{URL}?a=1#f?b=2", device_token="s") == f"{URL}?a=1&device_token=s"
+    own = f"{PHONE}&device_token=s"
+    assert scripts.identified(f"{URL}#frag", device_token="s") == f"{URL}?{own}"
+    assert scripts.identified(f"{URL}?a=1#f?b=2", device_token="s") == f"{URL}?a=1&{own}"

@@ -14,8 +14,8 @@ import pytest
 
 from chalicelib import central, settings
 from chalicelib.core.codes import Lifetime
-from chalicelib.core.errors import CentralUnavailableError, StoreUnavailableError
-from chalicelib.roles import users
+from chalicelib.core.errors import CentralUnavailableError, ConflictError, StoreUnavailableError
+from chalicelib.roles import rollouts, users
 from tests import world
 from tests.conftest import KEYS, NOW, use
 
@@ -91,6 +91,15 @@ def test_our_code_has_the_digits_of_the_foreign_service(configure: Callable[[str
     wanted = {"devices_url": world.UPDATE_URL, "lifetime": Lifetime.USER}
     assert json.loads(told["body"]) == wanted
     assert world.redeem(DIGITS).device.user == "user1"
+
+
+def test_codes_of_the_foreign_service_cannot_be_extended(configure: Callable[[str], None]) -> None:
+    """It sends no phone on with them after it said; a phone that has them gets new ones."""
+    who = world.users_admin()
+    rollout, _ = rollouts.create(who, name="All", category="Office", app="", note="", sips=[])
+    configure("http://127.0.0.1:9")
+    with pytest.raises(ConflictError, match="issue new ones"):
+        rollouts.extend(who, rollout.rollout_id, rollouts.Selection([]))
 
 
 def test_our_own_end_counts_where_theirs_is_later(configure: Callable[[str], None]) -> None:
