@@ -262,7 +262,6 @@ const PAUSES_MS = [500, 1000, 2000, 5000, 10_000, 30_000];
 let socket = null;
 let tries = 0;
 let again = null;
-let beat = null;
 let isHeard = false;
 
 /** Tell whether what changes is heard at this moment. */
@@ -281,14 +280,23 @@ export async function listen() {
     return;
   }
   const opened = (socket = new WebSocket(websocket_url));
+  let beat = null;
+  let isAwaited = false;
   opened.onopen = () => opened.send(JSON.stringify({ mt: "UserLogin", token: held }));
   opened.onmessage = (message) => {
     const told = JSON.parse(message.data);
     if (told.mt === "UserLoginResult" && told.ok) {
       tries = 0;
       isHeard = true;
-      beat = setInterval(() => opened.send('{"mt":"KeepAlive"}'), QUIET_MS);
+      beat = setInterval(() => {
+        // a connection that died in silence takes all that is sent and answers nothing
+        if (isAwaited) return opened.close(), lost();
+        isAwaited = true;
+        opened.send('{"mt":"KeepAlive"}');
+      }, QUIET_MS);
       tell("connected");
+    } else if (told.mt === "KeepAliveResult") {
+      isAwaited = false;
     } else if (told.mt === "UserLoginResult") {
       // to try again with the same token would be refused again
       hangUp();
@@ -297,14 +305,14 @@ export async function listen() {
       tell("heard", told);
     }
   };
-  opened.onclose = () => {
+  const lost = (opened.onclose = () => {
     clearInterval(beat);
     if (socket !== opened) return;
     socket = null;
     isHeard = false;
     tell("disconnected");
     listenLater();
-  };
+  });
 }
 
 function listenLater() {

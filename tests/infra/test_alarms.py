@@ -131,10 +131,10 @@ def test_stages_in_one_account_do_not_mix(resources: Resources) -> None:
         if namespace == OWN
     ]
     assert {"Defect", "MessageFailed", "LimitReached", "GuessRisk", "EventLost"} == set(ours)
-    (counting,) = of_type(resources, "AWS::Logs::MetricFilter").values()
-    (transformed,) = counting["Properties"]["MetricTransformations"]
-    assert transformed["MetricNamespace"] == {"Ref": OWN}
-    assert counting["Properties"]["LogGroupName"] == {"Ref": "APIHandlerLogs"}
+    for counting in of_type(resources, "AWS::Logs::MetricFilter").values():
+        (transformed,) = counting["Properties"]["MetricTransformations"]
+        assert transformed["MetricNamespace"] == {"Ref": OWN}
+        assert transformed["MetricName"] == "Defect"
 
 
 def test_every_alarm_tells_the_topic_and_has_its_row(resources: Resources) -> None:
@@ -182,10 +182,16 @@ def test_alarms_may_use_the_topics_key(resources: Resources) -> None:
     assert "Condition" not in alarms
 
 
-def test_a_defect_is_counted_in_the_log_that_has_it(resources: Resources) -> None:
-    """By the word that the views log."""
-    logged = (ROOT / "chalicelib" / "api" / "views.py").read_text()
-    assert 'exception("defect")' in logged
-    (made,) = of_type(resources, "AWS::Logs::MetricFilter").values()
-    assert made["Properties"]["LogGroupName"] == {"Ref": "APIHandlerLogs"}
-    assert made["Properties"]["FilterPattern"] == '{ $.message = "defect" }'
+def test_a_defect_is_counted_in_each_log_that_may_have_it(resources: Resources) -> None:
+    """By the word that is logged where one of us goes on for the sake of others."""
+    for place in ("api/views.py", "roles/handovers.py"):
+        assert 'exception("defect")' in (ROOT / "chalicelib" / place).read_text()
+    made = [one["Properties"] for one in of_type(resources, "AWS::Logs::MetricFilter").values()]
+    assert {one["FilterPattern"] for one in made} == {'{ $.message = "defect" }'}
+    assert [one["LogGroupName"]["Ref"] for one in made] == [
+        "APIHandlerLogs",
+        "FollowNotificationsLogs",
+        "HandOverLogs",
+        "EveryMinuteLogs",
+        "HandOverAgainLogs",
+    ]

@@ -9,7 +9,7 @@ from chalicelib.roles import entries
 def many(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Say how many users there are, more than a transaction holds.
 
-    moto copies its tables with every transaction: there, all is smaller.
+    moto is slower: there, all is smaller.
     """
     if request.config.getoption("--engine"):
         return 60

@@ -773,3 +773,18 @@ def test_a_phone_that_moves_here_moves_there_although_it_was_read(
     world.redeem(world.issue("user1").digits, hw_id)
     assert deliver(pbx, clock)
     assert (pbx.hw_ids("user2"), pbx.hw_ids("user1"), waiting()) == ([], [hw_id], [])
+
+
+def test_a_domain_that_cannot_be_gone_through_now_is_begun_anew_unless_it_is_our_defect(
+    pbx: PlayedPbx, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which would be one the next time, too, and must not hold up what is behind it."""
+    hw_id = come()
+    assert deliver(pbx, clock)
+    error = faults.client_error("ThrottlingException", "DeleteItem")
+    with faults.failing(monkeypatch, "DeleteItem", error):
+        assert not handovers.try_to_redrive(DOMAIN, None, clock)
+    assert handovers.try_to_redrive(DOMAIN, None, clock)
+    assert [row.hw_id for row in waiting()] == [hw_id]
+    monkeypatch.delattr(handovers, "redrive")
+    assert handovers.try_to_redrive(DOMAIN, None, clock)

@@ -52,7 +52,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("table_names")]
 
 PARTS = 4
 EXAMPLES = {True: 250, False: 3}
-"""Of each part, on AWS's own engine and on moto, which copies tables with every transaction."""
+"""Of each part, on AWS's own engine and on moto, which forgives more."""
 
 STEPS = 15
 PEOPLE = 3

@@ -95,7 +95,7 @@ def store(client: "DynamoDBClient", table_names: dict[str, str]) -> Store:
 def many(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Say how many users there are, enough for three transactions.
 
-    moto copies its tables with every transaction: there, all is smaller.
+    moto is slower: there, all is smaller.
     """
     if request.config.getoption("--engine"):
         return 120
