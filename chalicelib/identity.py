@@ -10,10 +10,10 @@ import urllib.request
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
-from urllib.error import URLError
 
-from chalicelib import settings
+from chalicelib import observability, settings
 from chalicelib.core.errors import NotAllowedError, NotSignedInError, StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -23,11 +23,14 @@ ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 CLOCK_SKEW_SECONDS = 60
 KEYS_KEPT_SECONDS = 3600
 REFETCH_SECONDS = 30
+"""How long nothing is fetched after a fetch, good or failed; without any key `RETRY_SECONDS`."""
+RETRY_SECONDS = 5
 MAX_TOKEN_LENGTH = 8192
 _FETCH_SECONDS = 3
 _MAX_KEYS_BYTES = 1_000_000
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 """No clock shows more; a token may say that it ends later."""
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -135,36 +138,46 @@ def _person(claims: dict[str, Any], used: settings.Settings) -> Person:
 
 
 class _Keys:
-    """The issuer's keys, fetched when first needed and again for a key that is not known yet."""
+    """The issuer's keys, fetched when first needed and again for a key that is not known yet.
+
+    While the issuer is away, those that are known count for longer than they are kept otherwise.
+    """
 
     def __init__(self) -> None:
         self._by_id: dict[str, PyJWK] = {}
-        self._fetched_at: datetime | None = None
+        self._fetched_at = _NEVER
+        self._tried_at = _NEVER
         self._lock = threading.Lock()
 
     def find(self, key_id: str, now: datetime) -> "PyJWK":
         with self._lock:
-            if self._is_stale(key_id, now):
+            if self._is_due(key_id, now):
                 self._fetch(now)
-            if key_id not in self._by_id:
-                raise NotSignedInError("signed by an unknown key")
-            return self._by_id[key_id]
+            if key_id in self._by_id:
+                return self._by_id[key_id]
+            if self._fetched_at != self._tried_at:
+                raise StoreUnavailableError("issuer", RETRY_SECONDS)
+            raise NotSignedInError("signed by an unknown key")
 
-    def _is_stale(self, key_id: str, now: datetime) -> bool:
-        if self._fetched_at is None:
-            return True
-        kept_seconds = KEYS_KEPT_SECONDS if key_id in self._by_id else REFETCH_SECONDS
-        return now - self._fetched_at >= timedelta(seconds=kept_seconds)
+    def _is_due(self, key_id: str, now: datetime) -> bool:
+        pause_seconds = REFETCH_SECONDS if self._by_id else RETRY_SECONDS
+        if now - self._tried_at < timedelta(seconds=pause_seconds):
+            return False
+        is_kept = now - self._fetched_at < timedelta(seconds=KEYS_KEPT_SECONDS)
+        return not is_kept or key_id not in self._by_id
 
     def _fetch(self, now: datetime) -> None:
         import jwt
 
+        self._tried_at = now
         issuer = settings.current().issuer.rstrip("/")
         try:
             configuration = _get_json(f"{issuer}/.well-known/openid-configuration")
             keys = jwt.PyJWKSet.from_dict(_get_json(str(configuration["jwks_uri"])))
-        except (URLError, TimeoutError, ValueError, KeyError, jwt.PyJWTError) as error:
-            raise StoreUnavailableError("issuer") from error
+        except (OSError, HTTPException, ValueError, KeyError, jwt.PyJWTError) as error:
+            why = type(error).__name__
+            observability.logger().warning("issuer not read", extra={"why": why})
+            return
         self._by_id = {str(key.key_id): key for key in keys.keys}
         self._fetched_at = now
 

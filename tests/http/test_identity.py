@@ -2,6 +2,7 @@ import base64
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http.client import IncompleteRead, RemoteDisconnected
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -27,6 +28,11 @@ def now() -> datetime:
 def part(value: dict[str, Any]) -> str:
     """Write a part of a token."""
     return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+
+def unknown_token(key_id: str) -> str:
+    """Write a token of a key that nobody has."""
+    return jwt.encode({}, "x" * 32, algorithm="HS256", headers={"kid": key_id})
 
 
 def test_a_good_token_is_a_person(caller: Caller) -> None:
@@ -178,24 +184,72 @@ def test_keys_are_kept_and_fetched_again_for_a_new_one(
     for _ in range(5):
         identity.check(token, start)
     assert len(fetched) == 2
-    unknown = jwt.encode({}, "x" * 32, algorithm="HS256", headers={"kid": "new"})
     for seconds in (1, 29, 30, 31):
         with pytest.raises(NotSignedInError):
-            identity.check(unknown, start + timedelta(seconds=seconds))
+            identity.check(unknown_token("new"), start + timedelta(seconds=seconds))
     assert len(fetched) == 4
 
 
+@pytest.mark.parametrize(
+    "error",
+    [URLError("down"), TimeoutError(), RemoteDisconnected("gone"), IncompleteRead(b""), OSError()],
+    ids=repr,
+)
 def test_an_issuer_that_does_not_answer_is_not_the_callers_fault(
-    caller: Caller, monkeypatch: pytest.MonkeyPatch
+    caller: Caller, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """503, and not 401."""
+    """503, and not 401, however it fails."""
     token = caller.issuer.token("user1", now())
     identity.forget()
 
     def down(_: str) -> dict[str, Any]:
-        raise URLError("down")
+        raise error
 
     monkeypatch.setattr(identity, "_get_json", down)
     with pytest.raises(StoreUnavailableError):
         identity.check(token, now())
     assert caller.call("GET", "/me", token=token).status == 503
+
+
+def test_an_issuer_that_is_away_is_not_asked_for_each_token(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever keys tokens name; without any key it is asked again when callers are told to."""
+    asked: list[str] = []
+    back, start = identity._get_json, now()  # noqa: SLF001 - what the issuer answers
+
+    def down(url: str) -> dict[str, Any]:
+        asked.append(url)
+        raise URLError("down")
+
+    monkeypatch.setattr(identity, "_get_json", down)
+    identity.forget()
+    for number in range(20):
+        with pytest.raises(StoreUnavailableError) as away:
+            identity.check(unknown_token(f"junk {number}"), start)
+    assert len(asked) == 1
+    monkeypatch.setattr(identity, "_get_json", back)
+    later = start + timedelta(seconds=away.value.retry_after_seconds)
+    assert identity.check(caller.issuer.token("user1", start), later).sip == "user1"
+
+
+def test_known_keys_count_while_the_issuer_is_away(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For longer than an hour; it is asked twice a minute, and who has a new key must wait."""
+    asked: list[str] = []
+    start = now()
+    identity.check(caller.issuer.token("user1", start), start)
+
+    def down(url: str) -> dict[str, Any]:
+        asked.append(url)
+        raise URLError("down")
+
+    monkeypatch.setattr(identity, "_get_json", down)
+    for seconds in (3599, 3600, 3601, 3629, 3630, 9999):
+        at = start + timedelta(seconds=seconds)
+        assert identity.check(caller.issuer.token("user1", at), at).sip == "user1"
+        if asked:
+            with pytest.raises(StoreUnavailableError):
+                identity.check(unknown_token("new"), at)
+    assert len(asked) == 3
