@@ -61,7 +61,7 @@ def check(token: str, now: datetime) -> Person:
 
     Raises:
         NotSignedInError: it does not hold.
-        NotAllowedError: it holds, but names no user of a domain.
+        NotAllowedError: it holds, but names no user of a domain, or a claim is malformed.
         StoreUnavailableError: the issuer's keys cannot be read.
 
     Source: OpenID Connect Core 1.0, 3.1.3.7; RFC 8725.
@@ -125,14 +125,17 @@ def _person(claims: dict[str, Any], used: settings.Settings) -> Person:
         raise NotAllowedError("the token names no user of a domain")
     if "#" in sip + domain:
         raise NotAllowedError("the token names no user of a domain")
-    roles = claims.get(used.roles_claim, [])
-    named = roles.split() if isinstance(roles, str) else roles
+    name, roles = claims.get("name"), claims.get(used.roles_claim)
+    named = roles.split() if isinstance(roles, str) else [] if roles is None else roles
+    are_names = isinstance(named, list) and all(isinstance(role, str) for role in named)
+    if not are_names or not isinstance(name, str | None):
+        raise NotAllowedError("the token's name or roles are malformed")
     return Person(
         sub=str(claims["sub"]),
         sip=sip,
-        name=str(claims.get("name", sip)),
+        name=sip if name is None else name,
         domain=domain,
-        roles=frozenset(str(role) for role in named),
+        roles=frozenset(named),
         signed_in_until=datetime.fromtimestamp(min(claims["exp"], _LATEST), UTC),
     )
 

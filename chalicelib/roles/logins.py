@@ -137,7 +137,7 @@ def sign_in(known: Connection, token: str, now: datetime) -> "tuple[Connection, 
 
     Raises:
         NotSignedInError: the token does not hold, or the connection is somebody's already.
-        NotAllowedError: it names no user of a domain.
+        NotAllowedError: it names no user of a domain, or a claim is malformed.
         LimitReachedError: too many wrong tokens from there.
         StoreUnavailableError: throttled or unreachable.
     """

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from chalicelib import identity, settings
 from chalicelib.core.errors import NotAllowedError, NotSignedInError, StoreUnavailableError
-from local.identity import AUDIENCE
+from local.identity import AUDIENCE, Issuer
 from tests.conftest import use
 from tests.http.service import ISSUER_URL, Caller, new_issuer
 
@@ -156,6 +156,39 @@ def test_a_token_that_names_no_user_is_refused(caller: Caller) -> None:
     for claims in ({"sip": None}, {"domain": None}, {"sip": "a#b"}, {"domain": ""}):
         with pytest.raises(NotAllowedError):
             identity.check(caller.issuer.token("user1", now(), **claims), now())
+
+
+def with_nulls(issuer: Issuer, **claims: Any) -> str:  # noqa: ANN401 - any JSON
+    """Sign a token that says null where the issuer's own would lack a claim."""
+    told = jwt.decode(issuer.token("admin", now()), options={"verify_signature": False})
+    key = issuer._key  # noqa: SLF001 - the real key
+    return jwt.encode({**told, **claims}, key, algorithm="ES256", headers={"kid": "local"})
+
+
+def test_a_claim_that_is_null_is_absent(caller: Caller) -> None:
+    """No role, and the sip for a name."""
+    person = identity.check(with_nulls(caller.issuer, roles=None, name=None), now())
+    assert (person.name, person.roles) == ("admin", frozenset())
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"roles": 1},
+        {"roles": True},
+        {"roles": {"users-admin": False}},
+        {"roles": ["users-admin", None]},
+        {"roles": [["users-admin"]]},
+        {"name": 1},
+        {"name": ["Anna"]},
+    ],
+    ids=str,
+)
+def test_a_malformed_name_or_role_is_refused(caller: Caller, claims: dict[str, Any]) -> None:
+    """403, as without a sip."""
+    answer = caller.call("GET", "/me", token=caller.issuer.token("user1", now(), **claims))
+    assert answer.status == 403
+    assert answer.body == caller.call("GET", "/me", token=caller.sign_in("user1", sip=1)).body
 
 
 def test_no_issuer_means_nobody(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
