@@ -10,11 +10,12 @@ import hashlib
 import hmac
 import json
 import secrets
+import time
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chalicelib import settings
+from chalicelib import observability, settings
 from chalicelib.core.app_login import CHALLENGE_DIGITS
 from chalicelib.core.codes import DIGIT_COUNT
 from chalicelib.core.errors import StoreUnavailableError
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.parameters import SecretsProvider
 
 SECRET_CACHE_SECONDS = 300
+REREAD_SECONDS = 30
+"""How often a secret may be read anew for the sake of versions that are not known."""
 _NONCE_BYTES = 12
 
 
@@ -72,7 +75,8 @@ def device_token(hw_id: str, registration_id: str, version: int | None = None) -
     """
     keys = _keys("vault")
     used = str(version) if version is not None else keys["current"]
-    mac = bytes.fromhex(_mac(keys[used], "device token", hw_id, registration_id))
+    key = _vault_key(keys, used)
+    mac = bytes.fromhex(_mac(key, "device token", hw_id, registration_id))
     return base64.urlsafe_b64encode(mac).decode().rstrip("="), int(used)
 
 
@@ -88,7 +92,8 @@ def sysclient_password(hw_id: str, registration_id: str, version: int) -> str:
     Raises:
         StoreUnavailableError: the keys cannot be read.
     """
-    mac = _mac(_keys("vault")[str(version)], "sysclient password", hw_id, registration_id)
+    key = _vault_key(_keys("vault"), str(version))
+    mac = _mac(key, "sysclient password", hw_id, registration_id)
     # there are 64 characters, so each of the first bytes draws one without preferring any
     return "".join(CHARACTERS[byte % len(CHARACTERS)] for byte in bytes.fromhex(mac))
 
@@ -193,13 +198,14 @@ def unseal_bytes(sealed: str, purpose: str) -> bytes:
     """Decrypt what `seal_bytes` made for the same purpose.
 
     Raises:
+        StoreUnavailableError: the keys cannot be read, or have not its version.
         cryptography.exceptions.InvalidTag: it was made for another purpose, or tampered with.
     """
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     version, _, encoded = sealed.partition(".")
     raw = base64.b64decode(encoded)
-    key = _sealing_key(_keys("vault")[version])
+    key = _sealing_key(_vault_key(_keys("vault"), version))
     return AESGCM(key).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], purpose.encode())
 
 
@@ -210,6 +216,32 @@ def _mac(key: str, *parts: str) -> str:
 
 def _sealing_key(key: str) -> bytes:
     return bytes.fromhex(_mac(key, "seal"))
+
+
+def _vault_key(keys: dict[str, str], version: str) -> str:
+    """Find a version of the vault key; one that is unknown may be newer than what was read."""
+    arn = settings.current().vault_key_secret
+    if version not in keys and arn and _may_reread(arn):
+        keys = _keys_by_arn(arn, is_anew=True)
+    if version not in keys:
+        observability.logger().warning(
+            "unknown version of the vault key", extra={"version": version}
+        )
+        raise StoreUnavailableError("unknown version of the vault key")
+    return keys[version]
+
+
+def _may_reread(arn: str) -> bool:
+    now, reread_at = time.monotonic(), _reread_at()
+    if now - reread_at.get(arn, -REREAD_SECONDS) < REREAD_SECONDS:
+        return False
+    reread_at[arn] = now
+    return True
+
+
+@cache
+def _reread_at() -> dict[str, float]:
+    return {}
 
 
 def _keys(name: str) -> dict[str, str]:
@@ -227,11 +259,11 @@ def _keys(name: str) -> dict[str, str]:
     return keys[name]
 
 
-def _keys_by_arn(arn: str) -> dict[str, str]:
+def _keys_by_arn(arn: str, *, is_anew: bool = False) -> dict[str, str]:
     from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 
     try:
-        text = str(_provider().get(arn, max_age=SECRET_CACHE_SECONDS))
+        text = str(_provider().get(arn, max_age=SECRET_CACHE_SECONDS, force_fetch=is_anew))
     except GetParameterError as error:
         raise StoreUnavailableError("secret") from error
     return dict(json.loads(text))
@@ -253,6 +285,7 @@ def forget() -> None:
     """Drop what is cached, for tests and servers."""
     _provider.cache_clear()
     _keys_in_file.cache_clear()
+    _reread_at.cache_clear()
 
 
 def write_new_keys(path: Path) -> None:

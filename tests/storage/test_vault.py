@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aws_lambda_powertools.utilities.parameters.base import BaseProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 from hypothesis import HealthCheck, given
 from hypothesis import settings as settings_of_hypothesis
@@ -79,6 +80,76 @@ def test_secrets_come_by_arn_from_secrets_manager(monkeypatch: pytest.MonkeyPatc
     use(replace(arns, code_key_secret="arn:broken"), monkeypatch)
     with pytest.raises(StoreUnavailableError):
         vault.fingerprints("123456789012")
+
+
+class Secret(BaseProvider):
+    """A secret behind Powertools' own cache, which notes how often it is read."""
+
+    def __init__(self, *versions: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # Powertools' own
+        self.versions, self.read_count, self.is_away = list(versions), 0, False
+
+    def _get(self, name: str, **_: Any) -> str:  # noqa: ANN401 - Powertools' signature
+        self.read_count += 1
+        if self.is_away:
+            raise ConnectionError
+        keys = {version: f"version {version} of {name}" for version in self.versions}
+        return json.dumps({"current": self.versions[-1], **keys})
+
+    def _get_multiple(self, path: str, **_: Any) -> dict[str, str]:  # noqa: ANN401 - Powertools' signature
+        raise NotImplementedError
+
+
+def serve_vault_key(secret: Secret, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the vault key come from there, as to a new process."""
+    vault.forget()
+    use(replace(settings.current(), vault_key_secret="arn:vault"), monkeypatch)
+    monkeypatch.setattr(vault, "_provider", cache(lambda: secret))
+
+
+def test_a_version_that_others_know_already_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The secret is read anew for it, though what was read of it still counts."""
+    secret = Secret("1", "2")
+    serve_vault_key(secret, monkeypatch)
+    sealed = vault.seal("plain", "purpose")
+    token = vault.device_token("a" * 12, "R1")
+    password = vault.sysclient_password("a" * 12, "R1", 2)
+    for act, made in (
+        (lambda: vault.unseal(sealed, "purpose"), "plain"),
+        (lambda: vault.device_token("a" * 12, "R1", 2), token),
+        (lambda: vault.sysclient_password("a" * 12, "R1", 2), password),
+    ):
+        secret = Secret("1")
+        serve_vault_key(secret, monkeypatch)
+        old = vault.seal("old", "purpose")
+        secret.versions.append("2")
+        assert (act(), act(), vault.unseal(old, "purpose")) == (made, made, "old")
+        assert secret.read_count == 2
+
+
+def test_versions_that_nobody_has_do_not_wear_the_secret_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are a store that is not available, and it is read once for all of them in a while."""
+    secret = Secret("1")
+    serve_vault_key(secret, monkeypatch)
+    sealed = vault.seal("plain", "purpose")
+    for version in range(2, 12):
+        with pytest.raises(StoreUnavailableError, match="unknown version"):
+            vault.unseal(f"{version}.junk", "purpose")
+    assert secret.read_count == 2
+    monkeypatch.setattr(vault, "REREAD_SECONDS", 0)
+    secret.is_away = True
+    with pytest.raises(StoreUnavailableError):
+        vault.unseal("2.junk", "purpose")
+    assert secret.read_count == 3
+    assert vault.unseal(sealed, "purpose") == "plain"
+
+
+def test_a_version_that_the_file_lacks_is_a_store_that_is_not_available() -> None:
+    """A machine's own keys are read when it starts."""
+    with pytest.raises(StoreUnavailableError, match="unknown version"):
+        vault.unseal("2.junk", "purpose")
 
 
 def test_drawn_tokens_have_256_bits_and_are_never_alike() -> None:
