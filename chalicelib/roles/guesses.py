@@ -27,7 +27,7 @@ from chalicelib.core.errors import (
     Refusal,
     StoreUnavailableError,
 )
-from chalicelib.core.rate_limits import Limit, LimitName, guess_risk
+from chalicelib.core.rate_limits import LimitName, guess_risk
 from chalicelib.storage import audit, codes, devices, limits, redemptions, vault
 from chalicelib.storage.connection import Refused
 
@@ -107,20 +107,13 @@ def charged(guess: Guess, now: datetime) -> Iterator[Found]:
         yield Found(code, device)
     except StoreUnavailableError:
         # a wrong code is refused without the store; this one was good, or this phone's own
-        _refund(limit, guess)
+        limits.refund(limit, guess.source)
         raise
     except CodeNotRedeemableError:
         if code is not None and code.hw_id == guess.hw_id:
-            _refund(limit, guess)
+            limits.refund(limit, guess.source)
         raise
-    _refund(limit, guess)
-
-
-def _refund(limit: Limit, guess: Guess) -> None:
-    try:
-        limits.refund(limit, guess.source)
-    except StoreUnavailableError as error:
-        observability.logger().warning("attempt not refunded", extra={"why": error.what})
+    limits.refund(limit, guess.source)
 
 
 def accept(found: Found, guess: Guess, now: datetime) -> Code:

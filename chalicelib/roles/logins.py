@@ -4,7 +4,7 @@ It must not know what a message looks like, nor what one may ask once it has log
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -191,19 +191,23 @@ def _wake_abroad(asker: str, now: datetime) -> None:
 def _charged(source: str, domain: str, now: datetime) -> Iterator[None]:
     """Charge a login to its source and its domain, and refund unless it is wrong.
 
+    Refunded too: a login that met trouble of ours, and one to a domain that has nothing left.
+
     Raises:
         LimitReachedError: nothing left.
+        StoreUnavailableError: throttled or unreachable.
     """
     known = settings.current().limits
     charged = [(known[LimitName.LOGINS], source)]
     if domain:
         charged.append((known[LimitName.DOMAIN_LOGINS], domain))
-    for limit, subject in charged:
-        limits.reserve(limit, subject, now)
-    try:
-        yield
-    except (NotSignedInError, NotAllowedError) as error:
-        observability.count("LoginRefused", reason=str(error))
-        raise
-    for limit, subject in charged:
-        limits.refund(limit, subject)
+    with ExitStack() as refunds:
+        for limit, subject in charged:
+            limits.reserve(limit, subject, now)
+            refunds.callback(limits.refund, limit, subject)
+        try:
+            yield
+        except (NotSignedInError, NotAllowedError) as error:
+            refunds.pop_all()
+            observability.count("LoginRefused", reason=str(error))
+            raise

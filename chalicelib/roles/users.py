@@ -12,6 +12,7 @@ from chalicelib.core.errors import (
     ConflictError,
     NotAllowedError,
     NotFoundError,
+    StoreUnavailableError,
 )
 from chalicelib.core.rate_limits import LimitName
 from chalicelib.roles import analogue_phones, issuing
@@ -102,7 +103,8 @@ def issue_code(asking: "Asking", category: str) -> issuing.IssuedCode:
     if standing.category is None or not standing.category.takes_phones:
         raise NotFoundError("category")
     limit = settings.current().limits[LimitName.ISSUES]
-    limits.reserve(limit, f"{person.domain}#{person.sip}", asking.now)
+    subject = f"{person.domain}#{person.sip}"
+    limits.reserve(limit, subject, asking.now)
     order = issuing.Order(
         Lifetime.USER,
         devices_url=standing.domain.devices_url or asking.update_url,
@@ -115,7 +117,11 @@ def issue_code(asking: "Asking", category: str) -> issuing.IssuedCode:
     def also(write: Transaction, code: Code) -> None:
         audit.add(write, asking.entry("code issued", code.code_id).of_code(code))
 
-    return issuing.issue(order, asking.now, also)
+    try:
+        return issuing.issue(order, asking.now, also)
+    except StoreUnavailableError:
+        limits.refund(limit, subject)
+        raise
 
 
 def list_codes(person: "Person", limit: int, after: str | None) -> tuple[list[OwnCode], str | None]:

@@ -97,15 +97,13 @@ def reserve(
 
 
 def refund(limit: Limit, subject: str) -> None:
-    """Give one attempt back, after success.
-
-    Raises:
-        StoreUnavailableError: throttled or unreachable.
-    """
+    """Give one attempt back, after success or trouble of ours; what fails here fails nothing."""
     change = "SET arrival_ms = arrival_ms - :interval"
-    _update(
-        limit, subject, change, "attribute_exists(arrival_ms)", {":interval": limit.interval_ms}
-    )
+    values = {":interval": limit.interval_ms}
+    try:
+        _update(limit, subject, change, "attribute_exists(arrival_ms)", values)
+    except StoreUnavailableError as error:
+        observability.logger().warning("attempt not refunded", extra={"why": error.what})
 
 
 def _try(limit: Limit, subject: str, now_ms: int) -> Decision:

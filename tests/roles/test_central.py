@@ -14,9 +14,14 @@ import pytest
 
 from chalicelib import central, settings
 from chalicelib.core.codes import Lifetime
-from chalicelib.core.errors import CentralUnavailableError, ConflictError, StoreUnavailableError
+from chalicelib.core.errors import (
+    CentralUnavailableError,
+    ConflictError,
+    LimitReachedError,
+    StoreUnavailableError,
+)
 from chalicelib.roles import rollouts, users
-from tests import world
+from tests import faults, world
 from tests.conftest import KEYS, NOW, use
 
 pytestmark = pytest.mark.usefixtures("table_names")
@@ -158,6 +163,28 @@ def test_an_answer_other_than_agreed_issues_nothing(
     pause = 17 if headers.get("Retry-After") == "17" else 5
     assert failed.value.retry_after_seconds == pause
     assert users.list_codes(world.person(), 10, None) == ([], None)
+
+
+def test_a_service_that_is_away_costs_nobody_their_codes(
+    configure: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it did not issue does not count; a refund that fails changes no answer."""
+    with foreign(lambda _: (503, {}, b"")) as (url, asked):
+        configure(url)
+        for _ in range(11):
+            with pytest.raises(CentralUnavailableError):
+                world.issue()
+        with (
+            faults.failing(monkeypatch, "UpdateItem", faults.timeout(), spare=1) as to_come,
+            pytest.raises(CentralUnavailableError),
+        ):
+            world.issue()
+    assert (len(asked), to_come) == (12, [])
+    configure("")
+    for _ in range(9):
+        world.issue()
+    with pytest.raises(LimitReachedError):
+        world.issue()
 
 
 def test_the_key_is_never_sent_elsewhere(configure: Callable[[str], None]) -> None:

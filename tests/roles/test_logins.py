@@ -11,10 +11,16 @@ import pytest
 from chalicelib import identity, settings
 from chalicelib.core import app_login
 from chalicelib.core.app_login import Login
-from chalicelib.core.errors import LimitReachedError, NotAllowedError, NotSignedInError
+from chalicelib.core.errors import (
+    LimitReachedError,
+    NotAllowedError,
+    NotSignedInError,
+    StoreUnavailableError,
+)
 from chalicelib.core.rate_limits import LimitName
 from chalicelib.roles import domains, logins
 from chalicelib.storage import connections, notifications
+from chalicelib.storage import domains as domain_table
 from chalicelib.storage.connection import Transaction
 from chalicelib.storage.connections import Connection, Role
 from local import demo
@@ -237,6 +243,51 @@ def test_a_login_that_succeeds_costs_nothing() -> None:
     """Many instances may come from one place."""
     for number in range(12):
         log_in(opened(f"well {number}"))
+
+
+def test_a_login_that_meets_our_own_trouble_costs_nothing(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its source nor its domain, whether the store or the issuer is away."""
+    known = settings.current()
+    limits = {**known.limits}
+    for name in (LimitName.LOGINS, LimitName.DOMAIN_LOGINS):
+        limits[name] = replace(limits[name], burst=2)
+    use(replace(known, limits=limits), monkeypatch)
+    identity.forget()
+
+    def away(_: str) -> Any:  # noqa: ANN401 - as what it stands for
+        raise StoreUnavailableError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(domain_table, "find", away)
+        patch.setattr(identity, "_get_json", away)
+        for number in range(3):
+            with pytest.raises(StoreUnavailableError):
+                log_in(opened(f"instance {number}"))
+            with pytest.raises(StoreUnavailableError):
+                logins.sign_in(opened(f"person {number}"), issuer.token("user1", NOW), NOW)
+    for number in range(2):
+        assert outcome(lambda: log_in(opened(f"wrong {number}"), password="wrong")) is (  # noqa: B023 - at once
+            NotSignedInError
+        )
+    assert outcome(lambda: log_in(opened())) is LimitReachedError
+
+
+def test_a_domain_with_nothing_left_costs_a_source_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It still logs in to others."""
+    known = settings.current()
+    limit = replace(known.limits[LimitName.DOMAIN_LOGINS], burst=1)
+    use(replace(known, limits={**known.limits, LimitName.DOMAIN_LOGINS: limit}), monkeypatch)
+    elsewhere = opened("wrong", "198.51.100.1")
+    assert outcome(lambda: log_in(elsewhere, password="wrong")) is NotSignedInError
+    for number in range(11):
+        with pytest.raises(LimitReachedError) as limited:
+            log_in(opened(f"refused {number}"))
+        assert limited.value.limit == LimitName.DOMAIN_LOGINS
+    assert log_in(opened("other"), "", "platform").domain == demo.INSTANCE_DOMAIN
 
 
 def test_wrong_logins_of_a_domain_are_limited_wherever_they_come_from(

@@ -63,6 +63,17 @@ def test_a_refund_gives_one_back() -> None:
         reserve()
 
 
+def test_a_refund_that_fails_is_logged_and_fails_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever it was for has their answer already."""
+    reserve()
+    with faults.failing(monkeypatch, "UpdateItem", faults.timeout()) as to_come:
+        limits.refund(LIMIT, "192.0.2.1")
+    assert to_come == []
+    assert "attempt not refunded" in capsys.readouterr().out
+
+
 def test_a_full_bucket_is_tried_three_times() -> None:
     """A refund in between lets the waiting attempt in."""
     for _ in range(3):
