@@ -237,6 +237,38 @@ def test_a_lost_connection_is_said_and_made_good(visitor: Visitor, served: Serve
     expect(page.get_by_text("No connection")).to_be_hidden()
 
 
+def test_a_connection_that_died_in_silence_is_given_up(visitor: Visitor) -> None:
+    """It takes what is sent, and nothing comes back: the next one is heard."""
+    opened: list[WebSocketRoute] = []
+
+    def through(socket: WebSocketRoute) -> None:
+        number = len(opened)
+        opened.append(socket)
+        server = socket.connect_to_server()
+
+        def back(told: str | bytes) -> None:
+            if number > 0 or "KeepAlive" not in str(told):
+                socket.send(told)
+
+        server.on_message(back)
+
+    visitor.context.route_web_socket("**/ws", through)
+    page = visitor.open()
+    page.clock.install()
+    visitor.sign_in(page, "user5")
+    expect(page.get_by_text("No connection")).to_be_hidden()
+    eventually(page, lambda: len(opened) == 1)
+    for _ in range(4):
+        page.wait_for_timeout(500)
+        page.clock.fast_forward("05:01")
+    eventually(page, lambda: len(opened) == 2)
+    expect(page.get_by_text("No connection")).to_be_hidden()
+    for _ in range(4):
+        page.wait_for_timeout(500)
+        page.clock.fast_forward("05:01")
+    assert len(opened) == 2
+
+
 def eventually(page: Page, is_so: Callable[[], Any]) -> None:
     """Wait until something is so."""
     for _ in range(100):
