@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -50,6 +51,7 @@ def on_indexes(*indexes: str) -> Permissions:
 
 
 KEYS = {("secretsmanager:GetSecretValue", f"{name}KeySecret") for name in ("Code", "Vault")}
+CENTRAL_KEY = {("secretsmanager:GetSecretValue", "CentralKeySecret if HasCentralKey")}
 MANAGE = {("execute-api:ManageConnections", CONNECTIONS % method) for method in ("POST", "DELETE")}
 TELL = {
     *on_tables(WRITE, "notifications", "connections"),
@@ -69,6 +71,7 @@ PERMISSIONS: dict[str, Permissions] = {
         *on_tables(("BatchWriteItem",), "users"),
         *on_tables(("DescribeTable",), "codes"),
         *KEYS,
+        *CENTRAL_KEY,
     },
     "WebsocketConnect": {
         *on_tables(("PutItem", "UpdateItem"), "connections"),
@@ -79,6 +82,7 @@ PERMISSIONS: dict[str, Permissions] = {
         *on_tables(WRITE, "domains", "codes", "holdings", "devices", "users"),
         *on_indexes("devices/by-domain", "devices/by-state"),
         *KEYS,
+        *CENTRAL_KEY,
         *MANAGE,
     },
     "WebsocketDisconnect": on_tables((*READ, "DeleteItem", "UpdateItem"), "connections"),
@@ -149,14 +153,18 @@ def test_every_table_and_both_secrets_are_there(resources: Resources) -> None:
 
 
 @pytest.mark.parametrize("function", PERMISSIONS)
-def test_each_function_finds_everything_it_uses(resources: Resources, function: str) -> None:
+def test_each_function_finds_everything_it_uses(
+    template: dict[str, Any], resources: Resources, function: str
+) -> None:
     """Tables by reference, secrets by ARN, no secret's value in the environment."""
     properties = resources[function]["Properties"]
     variables = properties["Environment"]["Variables"]
     expected = {
         f"{concept.upper()}_TABLE": f"{concept.title()}Table" for concept in settings.TABLES
     }
-    expected |= {"CODE_KEY_SECRET": "CodeKeySecret", "VAULT_KEY_SECRET": "VaultKeySecret"}
+    expected |= {
+        f"{name.upper()}_KEY_SECRET": f"{name}KeySecret" for name in ("Code", "Vault", "Central")
+    }
     host = "${WebsocketAPI}.execute-api.${AWS::Region}.${AWS::URLSuffix}"
     rest_url = f"https://{host}/api".replace("WebsocketAPI", "RestAPI")
     own = {
@@ -171,7 +179,7 @@ def test_each_function_finds_everything_it_uses(resources: Resources, function: 
         "LOG_LEVEL": "INFO",
         **own.get(function, {}),
     }
-    assert set(expected.values()) <= set(resources)
+    assert set(expected.values()) <= set(resources) | set(template["Parameters"])
     assert properties["Timeout"] == SECONDS[function]
     assert properties["MemorySize"] == 1024
     assert properties["Architectures"] == ["x86_64"]
@@ -182,6 +190,10 @@ def test_each_function_finds_everything_it_uses(resources: Resources, function: 
 def written(resource: dict[str, Any]) -> str:
     """Write a resource of a policy as one text."""
     ((kind, value),) = resource.items()
+    if kind == "Fn::If":
+        condition, named, otherwise = value
+        assert otherwise == {"Ref": "AWS::NoValue"}
+        return f"{written(named)} if {condition}"
     return ".".join(value) if kind == "Fn::GetAtt" else str(value)
 
 
@@ -212,6 +224,21 @@ def test_each_function_may_do_what_it_does_and_nothing_else(
     log = f"{function}Logs.Arn"
     logs = {("logs:CreateLogStream", log), ("logs:PutLogEvents", log)}
     assert granted == PERMISSIONS[function] | logs
+
+
+def test_a_foreign_central_services_key_is_named_whole_or_not_at_all(
+    template: dict[str, Any],
+) -> None:
+    """A policy takes the whole ARN alone, and without one nothing more is granted."""
+    parameter = template["Parameters"]["CentralKeySecret"]
+    assert parameter["Default"] == ""
+    given = {"Fn::Not": [{"Fn::Equals": [{"Ref": "CentralKeySecret"}, ""]}]}
+    assert template["Conditions"]["HasCentralKey"] == given
+    arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:"
+    pattern = parameter["AllowedPattern"]
+    assert all(re.fullmatch(pattern, text) for text in ("", f"{arn}dialtone/central-a1B2c3"))
+    wrong = ("*", "central", f"{arn}*", f"{arn}central", f"{arn}central-a1B2c3 ")
+    assert not any(re.fullmatch(pattern, text) for text in wrong)
 
 
 def test_websockets_have_their_three_routes(resources: Resources) -> None:
