@@ -50,13 +50,14 @@ def on_indexes(*indexes: str) -> Permissions:
     }
 
 
-KEYS = {("secretsmanager:GetSecretValue", f"{name}KeySecret") for name in ("Code", "Vault")}
+VAULT_KEY = {("secretsmanager:GetSecretValue", "VaultKeySecret")}
+KEYS = {*VAULT_KEY, ("secretsmanager:GetSecretValue", "CodeKeySecret")}
 CENTRAL_KEY = {("secretsmanager:GetSecretValue", "CentralKeySecret if HasCentralKey")}
 MANAGE = {("execute-api:ManageConnections", CONNECTIONS % method) for method in ("POST", "DELETE")}
 TELL = {
     *on_tables(WRITE, "notifications", "connections"),
     *on_tables(READ, "codes", "holdings", "devices", "domains"),
-    *KEYS,
+    *VAULT_KEY,
     *MANAGE,
 }
 STREAM = {
@@ -65,7 +66,8 @@ STREAM = {
 }
 PERMISSIONS: dict[str, Permissions] = {
     "APIHandler": {
-        *on_tables(WRITE, *(concept for concept in settings.TABLES if concept != "connections")),
+        *on_tables(WRITE, *(set(settings.TABLES) - {"connections", "audit"})),
+        *on_tables(("PutItem", "Query"), "audit"),
         *on_indexes("devices/by-domain", "devices/by-state", "sightings/by-day"),
         *on_indexes("registrations/by-change", "registrations/by-state"),
         *on_tables(("BatchWriteItem",), "users"),
@@ -78,7 +80,8 @@ PERMISSIONS: dict[str, Permissions] = {
         *on_tables(("UpdateItem",), "limits"),
     },
     "WebsocketMessage": {
-        *on_tables(WRITE, "connections", "notifications", "limits", "audit"),
+        *on_tables(WRITE, "connections", "notifications", "limits"),
+        *on_tables(("PutItem",), "audit"),
         *on_tables(WRITE, "domains", "codes", "holdings", "devices", "users"),
         *on_indexes("devices/by-domain", "devices/by-state"),
         *KEYS,
@@ -96,7 +99,7 @@ PERMISSIONS: dict[str, Permissions] = {
         *on_tables(WRITE, "notifications", "devices"),
         *on_tables(READ, "domains", "users", "holdings", "registrations", "codes"),
         *on_indexes("devices/by-domain"),
-        *KEYS,
+        *VAULT_KEY,
         ("events:PutEvents", BUS),
         *STREAM,
         ("sqs:SendMessage", "HandoversFailureQueue.Arn"),
@@ -107,7 +110,7 @@ PERMISSIONS: dict[str, Permissions] = {
         *on_tables(READ, "domains", "users", "holdings"),
         *on_tables(("BatchWriteItem",), "users", "holdings"),
         *on_tables(("PutItem",), "audit"),
-        *KEYS,
+        *VAULT_KEY,
     },
 }
 """What each function may do beside writing its log; nothing else."""
