@@ -131,7 +131,7 @@ class IdentifyByCode(_Identify):
 class IdentifyByClaim(_Identify):
     """With its domain's security token."""
 
-    domain: Typed
+    domain: DomainName
     token: Typed = Field(repr=False)
     category: Typed
 

@@ -320,6 +320,21 @@ def test_somebody_else_who_sets_the_token_meanwhile_is_a_conflict(
     assert_problem(answer, 409, "conflict")
 
 
+def test_another_kind_of_phone_comes_into_the_longest_domain(caller: Caller) -> None:
+    """Whatever a domain may be called, a phone can name it."""
+    name = ".".join(["x" * 63] * 3 + ["x" * 61])
+    assert caller.call("POST", "/domains", user="platform", body={"domain": name}).status == 201
+    kind, wanted = {"provisioning": True}, {"category": CATEGORY, "token": TOKEN}
+    for kept, body in ((("categories", CATEGORY), kind), (("token",), wanted)):
+        assert caller.call("PUT", path(name, *kept), user="platform", body=body).status == 200
+    claim = {"domain": name, "token": TOKEN, "category": CATEGORY}
+    answer = caller.call("POST", "/devices/register", body={**IDENTIFY, **claim})
+    assert (answer.status, answer.json["domain"]) == (200, name), answer.text
+    beyond = {**IDENTIFY, **claim, "domain": f"x{name}"}
+    found = assert_problem(caller.call("POST", "/devices/register", body=beyond), 400, "malformed")
+    assert [fault["field"] for fault in found["faults"]] == ["domain"]
+
+
 def test_another_kind_of_phone_comes_in_by_its_domains_token(caller: Caller) -> None:
     """With all three; two are a malformed body, and a wrong one has the one answer."""
     make_domain(caller)
