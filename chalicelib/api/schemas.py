@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from chalicelib import documents
+from chalicelib.core import names
 from chalicelib.core.addresses import is_domain
 from chalicelib.core.auto_provisioning import Claim
 from chalicelib.core.codes import Entry, Lifetime, read_entry
@@ -53,6 +54,12 @@ HwId = Annotated[str, AfterValidator(_hw_id)]
 def _new_domain(text: str) -> str:
     if not is_domain(text):
         raise ValueError("letters, digits, - and _, in parts with dots between: example.com")
+    return text
+
+
+def _new_name(text: str) -> str:
+    for fault in names.faults("", text):
+        raise ValueError(fault.message)
     return text
 
 
@@ -253,7 +260,7 @@ class DeviceChange(_Body):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Text | None = None
+    name: Annotated[Text, AfterValidator(lambda text: text and _new_name(text))] | None = None
     category: Name | None = None
 
 
@@ -295,7 +302,7 @@ class NewRollout(_Body):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Typed
+    name: Annotated[Typed, AfterValidator(_new_name)]
     category: Name
     app: Text = ""
     note: Annotated[str, StringConstraints(max_length=1_000)] = ""

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
+from chalicelib.core import names
 from chalicelib.core.codes import grouped
 from chalicelib.core.errors import Fault, InvalidRequestError
 
@@ -72,7 +73,6 @@ _BYTE_ORDER_MARKS = {
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _SAVE_AS = "in Excel, save it as “CSV UTF-8”"
 
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _NUMBER = re.compile(r"(?=[^0-9]*[0-9])[0-9 +*#()/.\-]+")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
@@ -375,13 +375,13 @@ def _also(line: Line, fault: Fault) -> Line:
 
 
 def _sip_faults(sip: str) -> tuple[Fault, ...]:
-    if not sip:
+    if names.is_blank(sip):
         return (Fault("sip", "is missing"),)
     faults = []
     if len(sip) > MAX_SIP_LENGTH:
         faults.append(Fault("sip", f"at most {MAX_SIP_LENGTH} characters"))
-    if "#" in sip or _CONTROLS.search(sip):
-        faults.append(Fault("sip", "without # and control characters"))
+    if "#" in sip or not names.is_readable(sip):
+        faults.append(Fault("sip", "without #, control and invisible characters"))
     return tuple(faults)
 
 
@@ -393,7 +393,9 @@ def _as_told(name: str, value: Any) -> Any:  # noqa: ANN401 - what JSON may hold
 
 
 def _is_name(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= MAX_NAME_LENGTH and not _CONTROLS.search(value)
+    if not isinstance(value, str) or len(value) > MAX_NAME_LENGTH:
+        return False
+    return not value or not names.faults("", value)
 
 
 def _is_number(value: object) -> bool:
@@ -403,15 +405,15 @@ def _is_number(value: object) -> bool:
 
 
 def _is_email(value: object) -> bool:
-    if not isinstance(value, str) or len(value) > MAX_EMAIL_LENGTH or _CONTROLS.search(value):
+    if not isinstance(value, str) or len(value) > MAX_EMAIL_LENGTH:
         return False
-    return not value or _EMAIL.fullmatch(value) is not None
+    return not value or (names.is_readable(value) and _EMAIL.fullmatch(value) is not None)
 
 
 _CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "name": (
         _is_name,
-        f"at most {MAX_NAME_LENGTH} characters, without line breaks and control characters",
+        f"at most {MAX_NAME_LENGTH} characters, without control and invisible characters",
     ),
     "number": (
         _is_number,

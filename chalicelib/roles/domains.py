@@ -7,7 +7,7 @@ It must not make jobs (roles/updates.py), touch a device (roles/assignments.py),
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.core import addresses
+from chalicelib.core import addresses, names
 from chalicelib.core.errors import (
     ConflictError,
     Fault,
@@ -94,12 +94,12 @@ def change(asking: "Asking", domain: str, wanted: Mapping[str, Any]) -> "Domain"
         NotFoundError: there is no such domain.
     """
     if set(wanted) <= _FOR_USERS_ADMINS:
-        show(asking, domain)
+        known = show(asking, domain)
     else:
-        administered(asking, domain)
+        known = administered(asking, domain)
     if _FOR_PLATFORM_ADMINS & set(wanted):
         asking.demand_platform_admin()
-    _check(wanted)
+    _check(wanted, known.phone_apps)
     if wanted:
         transaction = Transaction()
         domains.change(transaction, domain, _sealed(domain, wanted))
@@ -155,13 +155,16 @@ def put_category(
     Raises:
         NotAllowedError: this person does not administer the domain's devices.
         NotFoundError: there is no such domain.
-        InvalidRequestError: the name stands for every category.
+        InvalidRequestError: the name stands for every category, or is new and no name.
         ConflictError: somebody else made or deleted it at this moment.
     """
     administered(asking, domain)
     if name == EVERY_CATEGORY:
         raise InvalidRequestError(Fault("category", f"{EVERY_CATEGORY} stands for every category"))
     seen = domains.find_category(domain, name)
+    faults = () if seen else names.faults("category", name)
+    if faults:
+        raise InvalidRequestError(*faults)
     number = seen.number if seen else domains.new_number()
     category = domains.Category(domain, name, number, provisioning, device_types)
     transaction = Transaction()
@@ -208,9 +211,11 @@ def audit_trail(
     return audit.list_month(domain, month, limit, after)
 
 
-def _check(wanted: Mapping[str, Any]) -> None:
+def _check(wanted: Mapping[str, Any], known_apps: Sequence[str] = ()) -> None:
     url = wanted.get("devices_url")
-    faults = addresses.url_faults("devices_url", url, addresses.DEVICES) if url else ()
+    faults = [*(addresses.url_faults("devices_url", url, addresses.DEVICES) if url else ())]
+    for place, app in enumerate(wanted.get("phone_apps", ())):
+        faults += names.faults(f"phone_apps.{place}", app) if app not in known_apps else ()
     if faults:
         raise InvalidRequestError(*faults)
 

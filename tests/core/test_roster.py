@@ -38,7 +38,9 @@ SAID: dict[bool | None, list[str]] = {
     None: ["", " "],
 }
 
-CELLS = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=12).map(str.strip)
+CELLS = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"]), max_size=12).map(
+    str.strip
+)
 TEXTS = st.one_of(CELLS, st.text("aZ ,;\"'=+-@ä\u00a0", max_size=12).map(str.strip)).filter(
     lambda text: roster.plain(text) == text
 )
@@ -354,6 +356,9 @@ def test_a_file_has_its_most() -> None:
         ("name", f"{'s' * 101};A", ["sip"]),
         ("name", "an#na;A", ["sip"]),
         ("name", "an\x7fna;A", ["sip"]),
+        ("name", "an\u200bna;A", ["sip"]),
+        ("name", "\u200d;A", ["sip"]),
+        ("name", "anna;A\u202eB", ["name"]),
         ("name", f"#{'s' * 100};A", ["sip", "sip"]),
         ("name", f"anna;{'n' * 201}", ["name"]),
         ("name", "anna;A\x01a", ["name"]),
@@ -540,7 +545,7 @@ def test_a_list_of_users_is_checked_as_a_file_is() -> None:
     assert read.lines[3].faults == missing
 
 
-@pytest.mark.parametrize("text", ["", "x" * 101, "a#b", "a\nb", "\ud800"])
+@pytest.mark.parametrize("text", ["", "x" * 101, "a#b", "a\nb", "\ud800", "a\ufeffb", "\u200c"])
 def test_what_is_no_sip_is_none(text: str) -> None:
     """Whoever tells of it."""
     assert not roster.is_sip(text)

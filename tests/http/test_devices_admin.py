@@ -297,6 +297,8 @@ def test_a_device_is_renamed_and_moved(caller: Caller) -> None:
     assert "config show" in visit(caller, line)
     away = ask(caller, "PATCH", DEVICE, {"category": "Office"})
     assert assert_problem(away, 404, "not-found")["detail"] == "unknown category"
+    for name in (" ", "Tür\u202e", "a\nb"):
+        assert fields_of(ask(caller, "PATCH", DEVICE, {"name": name})) == ["name"]
     odd = {"name": "x" * 201, "category": "", "user": "x"}
     assert fields_of(ask(caller, "PATCH", DEVICE, odd)) == ["category", "name", "user"]
     unknown = ask(caller, "GET", f"{DEVICE}/explain", category="Office")

@@ -38,6 +38,7 @@ WITH_RULES_IN_WORDS = {
     "putPbx": "a URL must be one, and with TLS; a first one needs a password",
     "putFirmware": "a URL must be one, a product is printable",
     "makeConfigurationJob": "lines are printable, a URL must be one",
+    "changeDevice": "a name is not blank, and can be read whole",
     "replaceDevice": "a hardware id is not all zeros",
     "issueForeignCode": "a URL must be one",
 }

@@ -343,6 +343,14 @@ def test_a_rollout_is_full_or_has_ended(caller: Caller, monkeypatch: pytest.Monk
     assert change(caller, rollout_id, "revoke").json["changed"] == 4
 
 
+@pytest.mark.parametrize("name", ["\t", "a\r\nb", "a\u2028b", "\ufeffa"])
+def test_a_rollout_has_a_name_to_read(caller: Caller, name: str) -> None:
+    """Whatever nobody would see is refused where it comes in."""
+    body = {"name": name, "category": "Office"}
+    answer = caller.call("POST", "/rollouts", user="admin", body=body)
+    assert [one["field"] for one in assert_problem(answer, 400, "malformed")["faults"]] == ["name"]
+
+
 def test_a_rollout_is_made_once_under_its_key(caller: Caller) -> None:
     """The answer was lost, and the call comes again."""
     body = {"name": "Autumn", "category": "Office", "users": USERS[:2]}

@@ -14,6 +14,7 @@ from chalicelib.core.errors import (
 from chalicelib.roles import devices, domains, security_tokens, updates
 from chalicelib.storage import domains as domain_table
 from chalicelib.storage import vault
+from chalicelib.storage.connection import Transaction
 from tests import world
 from tests.conftest import NOW
 
@@ -206,6 +207,35 @@ def test_categories_are_made_changed_and_listed_by_name() -> None:
         put("*")
     with pytest.raises(NotFoundError):
         put("Lobby", "nowhere.example")
+
+
+@pytest.mark.parametrize("name", [" ", "Off\u200bice", "Office\u2028"])
+def test_a_new_category_has_a_name_to_read(name: str) -> None:
+    """One that is there is changed and deleted, whatever it is called."""
+    with pytest.raises(InvalidRequestError) as caught:
+        put(name)
+    assert [fault.field for fault in caught.value.faults] == ["category"]
+    transaction = Transaction()
+    domain_table.put_category(transaction, domain_table.Category(world.DOMAIN, name, 99), None)
+    transaction.commit()
+    assert put(name).provisioning
+    domains.delete_category(world.platform(), world.DOMAIN, name)
+    assert domain_table.find_category(world.DOMAIN, name) is None
+
+
+def test_new_phone_apps_have_names_to_read() -> None:
+    """Those that are there already may stay."""
+    with pytest.raises(InvalidRequestError) as caught:
+        create(phone_apps=["phone", " "], devices_url="x")
+    assert [fault.field for fault in caught.value.faults] == ["devices_url", "phone_apps.1"]
+    create(phone_apps=["phone"])
+    transaction = Transaction()
+    domain_table.change(transaction, NEW, {"phone_apps": ["a\u202eb"]})
+    transaction.commit()
+    kept = domains.change(world.platform(), NEW, {"phone_apps": ["phone", "a\u202eb"]})
+    assert kept.phone_apps == ["phone", "a\u202eb"]
+    with pytest.raises(InvalidRequestError):
+        domains.change(world.platform(), NEW, {"phone_apps": ["a\u202eb", "a\ufeffb"]})
 
 
 def test_a_category_goes_when_nothing_uses_it_any_more() -> None:
