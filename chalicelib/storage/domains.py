@@ -4,7 +4,7 @@ Numbers stand beside names, for AppWebsocket names things by number. It must not
 category may be used for, nor unseal anything.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -37,7 +37,7 @@ _LISTED = "domain#"
 _NUMBERED = "number#"
 _WITH_PBX = "pbx#"
 _COUNTER = "counter"
-MAX_CATEGORIES = 1_000
+_PAGE = 1_000
 
 
 @dataclass(frozen=True)
@@ -189,8 +189,7 @@ def find_firmware(domain: str) -> Mapping[str, Any] | None:
 
 def categories(domain: str) -> list[Category]:
     """List a domain's categories by name, consistently."""
-    page = query(DomainItem, domain, Span(_CATEGORY, MAX_CATEGORIES))
-    return [DomainItem.from_raw_data(item).to(Category) for item in page.items]
+    return [DomainItem.from_raw_data(item).to(Category) for item in _all(domain, _CATEGORY)]
 
 
 def read(items: Sequence[DomainItem]) -> tuple[Domain | None, Mapping[str, Category]]:
@@ -282,14 +281,7 @@ def unlist_pbx(write: Transaction, domain: str) -> None:
 
 def list_with_pbx() -> list[str]:
     """List the names of all domains that have a PBX, consistently."""
-    found: list[str] = []
-    after: str | None = None
-    while True:
-        page = query(DomainItem, _DIRECTORY, Span(_WITH_PBX, MAX_CATEGORIES, after))
-        found += [item["item"]["S"].removeprefix(_WITH_PBX) for item in page.items]
-        after = page.next_after
-        if after is None:
-            return found
+    return [item["item"]["S"].removeprefix(_WITH_PBX) for item in _all(_DIRECTORY, _WITH_PBX)]
 
 
 def put_category(write: Transaction, category: Category, seen: Category | None) -> None:
@@ -332,6 +324,17 @@ def delete_token(write: Transaction, domain: str) -> None:
 def put_firmware(write: Transaction, domain: str, firmware: Mapping[str, Any]) -> None:
     """Add a domain's current firmware JSON to a transaction."""
     write.put("firmware", DomainItem(domain, FIRMWARE, firmware=dict(firmware)))
+
+
+def _all(partition: str, prefix: str) -> Iterator[dict[str, Any]]:
+    """Read the items of a prefix to their end."""
+    after: str | None = None
+    while True:
+        page = query(DomainItem, partition, Span(prefix, _PAGE, after))
+        yield from page.items
+        after = page.next_after
+        if after is None:
+            return
 
 
 def _read(key: tuple[str, str], kind: type[_T]) -> _T | None:

@@ -119,7 +119,7 @@ def test_domains_with_a_pbx_are_listed_to_the_end(monkeypatch: pytest.MonkeyPatc
     """In as many pages as they take."""
     put()
     pbxes.put(world.platform(), "other.example", SETTINGS)
-    monkeypatch.setattr(domain_table, "MAX_CATEGORIES", 1)
+    monkeypatch.setattr(domain_table, "_PAGE", 1)
     assert domain_table.list_with_pbx() == [DOMAIN, "other.example"]
 
 

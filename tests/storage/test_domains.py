@@ -4,7 +4,7 @@ import pytest
 
 from chalicelib.storage import domains
 from chalicelib.storage.connection import Refused, Transaction
-from chalicelib.storage.domains import Domain
+from chalicelib.storage.domains import Category, Domain
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -45,6 +45,17 @@ def test_domains_are_read_many_at_once() -> None:
     found = domains.find_all(["b.example", "missing.example", "a.example", "b.example", ""])
     assert sorted(found, key=lambda known: known.number) == [first, second]
     assert domains.find_all([]) == []
+
+
+def test_categories_are_listed_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many a domain has."""
+    monkeypatch.setattr(domains, "_PAGE", 2)
+    names = [f"Floor {number}" for number in range(5)]
+    transaction = Transaction()
+    for name in names:
+        domains.put_category(transaction, Category("a.example", name, 1), None)
+    transaction.commit()
+    assert [category.name for category in domains.categories("a.example")] == names
 
 
 def test_a_password_is_not_shown() -> None:
