@@ -39,6 +39,12 @@ PING_SECONDS = 30.0
 PONG_SECONDS = 20.0
 """How long it may take to say so; then it counts as gone."""
 
+TAKE_SECONDS = 20.0
+"""How long it may leave lie what it is sent; then it is cut, whoever waits for it meanwhile."""
+
+MAX_UNTAKEN_BYTES = 2 * MAX_FRAME_BYTES
+"""How much may lie there when it says something; nothing else bounds the answers to pings."""
+
 CLOSE_SECONDS = 5.0
 WORKERS = 16
 """Calls to the database at once; the others wait."""
@@ -64,6 +70,26 @@ def arrival_of(target: str, source: str) -> Arrival | None:
     if domain is None:
         return None
     return Arrival(domain, source, read_claim(dict(parse_qsl(url.query))))
+
+
+class _Connection(ServerConnection):
+    """A connection that is cut if its other end does not read.
+
+    Without that, whoever sends to it waits for ever, also to close it or to ask if it is there.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.transport.get_write_buffer_size() > MAX_UNTAKEN_BYTES:
+            self.transport.abort()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._cut = self.loop.call_later(TAKE_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._cut.cancel()
 
 
 class _Socket:
@@ -171,6 +197,7 @@ async def serving(host: str, port: int) -> AsyncIterator[tuple[Server, Phones]]:
         host,
         port,
         process_request=gateway.answer,
+        create_connection=_Connection,
         compression=None,
         max_size=MAX_FRAME_BYTES,
         max_queue=_QUEUED_FRAMES,

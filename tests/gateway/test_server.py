@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -338,6 +338,56 @@ def test_a_phone_that_is_gone_is_told_nothing() -> None:
 
     asyncio.run(play())
     assert lost == ["send", "settle"]
+
+
+@asynccontextmanager
+async def deaf(port: int) -> AsyncIterator[socket.socket]:
+    """Open a websocket that nobody reads from."""
+    asked = (
+        f"GET {PATH} HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    loop = asyncio.get_running_loop()
+    with socket.socket() as opened:
+        opened.settimeout(0)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        await loop.sock_connect(opened, (HOST, port))
+        await loop.sock_sendall(opened, asked.encode())
+        await loop.sock_recv(opened, 16)
+        yield opened
+
+
+def test_who_sends_pings_and_reads_nothing_is_cut() -> None:
+    """The answers that wait for it do not grow without end."""
+    pings = (bytes([0x89, 0x80 | 125]) + bytes(4 + 125)) * 250_000
+
+    async def play() -> None:
+        async with serving() as (port, _), deaf(port) as phone:
+            with pytest.raises(ConnectionError):
+                await asyncio.get_running_loop().sock_sendall(phone, pings)
+
+    asyncio.run(play())
+
+
+def test_nobody_waits_for_ever_for_who_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither to send it something nor to close its connection."""
+    monkeypatch.setattr(server, "TAKE_SECONDS", 0.5)
+
+    async def play() -> None:
+        closed = asyncio.Event()
+
+        async def served(_: object, socket: Socket, __: Arrival) -> None:
+            with suppress(TimeoutError):
+                while True:
+                    await asyncio.wait_for(socket.send(bytes(MAX_FRAME_BYTES)), 0.2)
+            await socket.close(1000, "")
+            closed.set()
+
+        monkeypatch.setattr(phones.Phones, "serve", served)
+        async with serving() as (port, _), deaf(port):
+            await asyncio.wait_for(closed.wait(), 10)
+
+    asyncio.run(play())
 
 
 def _free_port() -> int:
