@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from chalicelib import observability
 from chalicelib.core.errors import StoreUnavailableError
 from chalicelib.storage import jobs
-from gateway.session import POLICY, RESTART, Arrival, Session, Socket
+from gateway.session import LATER, POLICY, RESTART, Arrival, Session, Socket, Standing
 
 MAX_CONNECTIONS = 12_000
 """Of one process; the next one finds another, or comes back later."""
@@ -22,7 +22,8 @@ MAX_CONNECTIONS = 12_000
 MAX_STRANGERS = 1_000
 """How many phones of one source may be connected that have not proven anything.
 
-A quarter of all may be such, so that nobody without a phone can keep everybody out.
+A quarter of all may be such. Then a newcomer, who may be about to prove something, takes the place
+of whoever is unassigned for longest, so that nobody without a phone can keep everybody out.
 """
 
 LOOK_SECONDS = 5.0
@@ -53,7 +54,8 @@ class Phones:
         self.address = ""
         self.now = now
         self._sessions: set[Session] = set()
-        self._strangers: Counter[str] = Counter()
+        self._strangers: dict[Session, None] = {}
+        self._strangers_of: Counter[str] = Counter()
         self._online: dict[str, Session] = {}
         self._due: dict[str, float] = {}
         self._newest: dict[str, tuple[str, ...]] = {}
@@ -69,8 +71,9 @@ class Phones:
         """Tell whether one more may come."""
         if self.is_draining or self.count >= MAX_CONNECTIONS:
             return False
-        is_full = self._strangers.total() >= MAX_CONNECTIONS // 4
-        return not is_full and self._strangers[source] < MAX_STRANGERS
+        if self._strangers_of[source] >= MAX_STRANGERS:
+            return False
+        return not self._is_full_of_strangers or self._longest_unassigned() is not None
 
     def find(self, hw_id: str) -> Session | None:
         """Find an online phone."""
@@ -81,8 +84,10 @@ class Phones:
         connection_id = str(uuid.uuid4())
         connection = f"{self.address}#{connection_id}"
         session = Session(socket, arrival, connection, self._arrived, self.now)
+        self._make_room()
         self._sessions.add(session)
-        self._strangers[arrival.source] += 1
+        self._strangers[session] = None
+        self._strangers_of[arrival.source] += 1
         with observability.correlated(connection_id):
             try:
                 if self.is_draining:
@@ -157,22 +162,43 @@ class Phones:
         self._due[session.hw_id] = _next_visit()
         self._forget_stranger(session)
         if before is not None:
-            task = asyncio.create_task(before.close(POLICY, "connected anew"))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            self._close(before, POLICY, "connected anew")
 
     def _left(self, session: Session) -> None:
         self._sessions.discard(session)
         if self._online.get(session.hw_id) is session:
             del self._online[session.hw_id], self._due[session.hw_id]
-        elif not session.has_arrived:
-            self._forget_stranger(session)
+        self._forget_stranger(session)
+
+    @property
+    def _is_full_of_strangers(self) -> bool:
+        return len(self._strangers) >= MAX_CONNECTIONS // 4
+
+    def _longest_unassigned(self) -> Session | None:
+        unassigned = (one for one in self._strangers if one.standing is Standing.UNASSIGNED)
+        return next(unassigned, None)
+
+    def _make_room(self) -> None:
+        """Let the stranger go that is unassigned for longest, if there are too many."""
+        if self._is_full_of_strangers and (longest := self._longest_unassigned()) is not None:
+            self._forget_stranger(longest)
+            self._close(longest, LATER, "try again later")
+
+    def _close(self, session: Session, code: int, reason: str) -> None:
+        """Close a connection without waiting for its end."""
+        task = asyncio.create_task(session.close(code, reason))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     def _forget_stranger(self, session: Session) -> None:
+        """Count a phone as a stranger no longer; also one that has been none for long."""
+        if session not in self._strangers:
+            return
+        del self._strangers[session]
         source = session.arrival.source
-        self._strangers[source] -= 1
-        if not self._strangers[source]:
-            del self._strangers[source]
+        self._strangers_of[source] -= 1
+        if not self._strangers_of[source]:
+            del self._strangers_of[source]
 
 
 def _next_visit() -> float:

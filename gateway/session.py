@@ -144,7 +144,6 @@ class Session:
     Attributes:
         hw_id: as it was told, proven or not; empty before.
         connection: as the device's row has it, as long as this is the device's.
-        has_arrived: it has been online.
         is_put_off: it could not be served the last time that it was woken.
     """
 
@@ -159,7 +158,6 @@ class Session:
         self.arrival = arrival
         self.standing = Standing.NEW
         self.hw_id = ""
-        self.has_arrived = False
         self.is_put_off = False
         self.tunnel = Tunnel(self._send_bytes)
         self._socket = socket
@@ -309,7 +307,6 @@ class Session:
         self._noting = asyncio.create_task(self._look(is_new=True))
         self._plan = await asyncio.shield(self._noting)
         self.standing = Standing.ONLINE
-        self.has_arrived = True
         observability.count("PhoneConnected", outcome=outcome)
         self._log("online", outcome=outcome)
         self._arrived(self)

@@ -658,9 +658,8 @@ class Fuzzed:
         """Hold what must be so once everybody has hung up."""
         phones = trial.phones
         kept = vars(phones)
-        assert not any(
-            kept[name] for name in ("_sessions", "_strangers", "_online", "_due", "_closing")
-        )
+        counted = ("_sessions", "_strangers", "_strangers_of", "_online", "_due", "_closing")
+        assert not any(kept[name] for name in counted)
         lines = [json.loads(line) for line in written.splitlines()]
         said = {line["message"] for line in lines}
         assert not said & {"session failed", "look failed"}

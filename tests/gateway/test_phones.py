@@ -12,7 +12,7 @@ from chalicelib.storage import devices as device_table
 from chalicelib.storage import jobs
 from gateway import phones as phones_module
 from gateway.phones import LOOK_SECONDS, VISIT_SECONDS, Phones
-from gateway.session import POLICY, RESTART
+from gateway.session import LATER, POLICY, RESTART
 from local import demo
 from tests import world
 from tests.conftest import NOW
@@ -250,6 +250,34 @@ def test_there_is_room_for_so_many(phones: Phones, monkeypatch: pytest.MonkeyPat
         assert not phones.has_room("192.0.2.4")
         monkeypatch.setattr(phones_module, "MAX_CONNECTIONS", 12)
         assert phones.has_room("192.0.2.1")
+
+    run(play())
+
+
+def test_who_is_unassigned_for_longest_makes_room(
+    phones: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Phones that have nothing to show keep nobody out, wherever they come from."""
+    monkeypatch.setattr(phones_module, "MAX_STRANGERS", 2)
+    monkeypatch.setattr(phones_module, "MAX_CONNECTIONS", 12)
+    idle = [Sysclient(hw_id=f"00903300f00{number}") for number in range(3)]
+
+    async def play() -> None:
+        async with AsyncExitStack() as stack:
+            for number, phone in enumerate(idle):
+                source = f"192.0.2.{number // 2}"
+                await stack.enter_async_context(connected(phone, phones, source=source))
+                phone.tell(phone.identify())
+                await quiet()
+            assert not phones.has_room("192.0.2.0")
+            for gone in range(1, 4):
+                assert phones.has_room("192.0.2.2")
+                await online(stack, current(), phones)
+                await stack.enter_async_context(connected(Sysclient(), phones, source=f"{gone}"))
+                await quiet()
+                assert [phone.told.code for phone in idle] == [LATER] * gone + [0] * (3 - gone)
+            assert {phone.told.reason for phone in idle} == {"try again later"}
+            assert not phones.has_room("192.0.2.2")
 
     run(play())
 
