@@ -191,7 +191,9 @@ class Session:
             await self._leave()
 
     def wake(self) -> None:
-        """Let it look for what is open, now or after what it is doing."""
+        """Let it look for what is open, now or after what it is doing; not once it leaves."""
+        if self.standing is not Standing.ONLINE:
+            return
         self._is_woken = True
         if self._visiting is None or self._visiting.done():
             self._visiting = asyncio.create_task(self._visit())
@@ -434,12 +436,12 @@ class Session:
 
     async def _leave(self) -> None:
         """Leave nothing behind: no request, no visit, no word that the phone is here."""
+        self.standing = Standing.NEW
         self.tunnel.close()
         if self._visiting is not None:
             # not cancelled: what the phone has done is kept, also if it restarted right after
             self._is_woken = False
             await self._visiting
-        self.standing = Standing.NEW
         if self._noting is None:
             return
         # it may have been noted although that failed, or took too long

@@ -1,7 +1,9 @@
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -96,6 +98,39 @@ def test_a_job_made_between_arriving_and_the_first_look_is_not_missed(phones: Ph
             await phones.look()
             await quiet()
             assert phone.asked
+
+    run(play())
+
+
+def test_a_phone_that_leaves_during_a_look_is_not_woken_by_it(
+    phones: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be visited, and be noted again as connected."""
+    phone = current()
+
+    async def play() -> None:
+        async with AsyncExitStack() as stack:
+            await online(stack, phone, phones)
+            seen = asyncio.Event()
+            real = asyncio.to_thread
+
+            async def slowly(work: Callable[..., Any], *given: object, **more: object) -> object:
+                found = await real(work, *given, **more)
+                if work is jobs.newest:
+                    await seen.wait()
+                return found
+
+            monkeypatch.setattr(asyncio, "to_thread", slowly)
+            looking = asyncio.create_task(phones.look())
+            phone.hang_up()
+            await quiet()
+            assert phones.count == 0
+            seen.set()
+            await looking
+            await quiet()
+            known = device_table.find(phone.hw_id)
+            assert known is not None
+            assert not known.connection
 
     run(play())
 
