@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from chalicelib import settings
+from gateway.phones import MAX_CONNECTIONS
 from tests.infra.templates import ROOT, Resources, circle, lint, of_type, statements
 from tests.infra.test_package import READ
 
@@ -23,6 +24,7 @@ RESOURCES: Resources = TEMPLATE["Resources"]
 SERVICE: dict[str, Any] = json.loads((ROOT / "infra" / "resources.json").read_text())
 EDGE: dict[str, Any] = json.loads((ROOT / "infra" / "edge.json").read_text())
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+README = (ROOT / "infra" / "README.md").read_text()
 (CONTAINER,) = RESOURCES["Task"]["Properties"]["ContainerDefinitions"]
 
 READ_TABLES = {
@@ -36,10 +38,8 @@ WRITTEN_TABLES = {
 }
 TABLES = READ_TABLES.union(*WRITTEN_TABLES.values())
 
-MAX_PHONES = 10_000
-"""The most that a container is made for, and what each takes: docs/operations.md."""
-
 MEGABYTES, KILOBYTES_OF_A_PHONE = 100, 50
+"""What a container takes, and each of its phones: docs/operations.md."""
 
 MAX_STOP_SECONDS = 120
 """Fargate waits no longer between the signal to end and the kill."""
@@ -342,8 +342,8 @@ def test_it_scales_by_the_phones_that_are_connected() -> None:
     }
     assert "`PhonesConnected`" in OPERATIONS
     assert phones["TargetValue"] == {"Ref": "PhonesPerTask"}
-    assert PARAMETERS["PhonesPerTask"]["Default"] == MAX_PHONES / 2
-    assert PARAMETERS["PhonesPerTask"]["MaxValue"] < MAX_PHONES
+    assert PARAMETERS["PhonesPerTask"]["Default"] < MAX_CONNECTIONS / 2
+    assert PARAMETERS["PhonesPerTask"]["MaxValue"] < MAX_CONNECTIONS
     cpu = policies["ScalingByCpu"]["PredefinedMetricSpecification"]
     assert cpu == {"PredefinedMetricType": "ECSServiceAverageCPUUtilization"}
     # phones move when a container goes, so that is not done for a short time
@@ -353,12 +353,15 @@ def test_it_scales_by_the_phones_that_are_connected() -> None:
 def test_a_full_container_fits() -> None:
     """Its phones take less memory than wakes an operator, and less than its open files."""
     memory = int(properties("Task")["Memory"])
-    taken = MEGABYTES + MAX_PHONES * KILOBYTES_OF_A_PHONE / 1000
+    taken = MEGABYTES + MAX_CONNECTIONS * KILOBYTES_OF_A_PHONE / 1000
     assert taken < memory * properties("GatewayMemoryAlarm")["Threshold"] / 100
     (files,) = CONTAINER["Ulimits"]
     assert files["Name"] == "nofile"
-    assert files["SoftLimit"] > 2 * MAX_PHONES
-    assert properties("GatewayFullAlarm")["Threshold"] < MAX_PHONES
+    assert files["SoftLimit"] > 2 * MAX_CONNECTIONS
+    assert f"each of {MAX_CONNECTIONS:,} phones, {taken:.0f} MB of" in OPERATIONS
+    assert f"It takes {MAX_CONNECTIONS:,} and then refuses" in OPERATIONS
+    assert f"takes {MAX_CONNECTIONS:,} phones at most" in README
+    assert properties("GatewayFullAlarm")["Threshold"] < MAX_CONNECTIONS
 
 
 def test_a_container_can_change_nothing_of_itself() -> None:
