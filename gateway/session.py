@@ -210,6 +210,8 @@ class Session:
         if isinstance(frame, TunnelFrame):
             self._log_tunnel("from phone", frame)
             self.tunnel.take(frame)
+            # reading it may have taken its time, and the next frame may be here: now the others
+            await asyncio.sleep(0)
             return
         self._log(
             "from phone", kind=f"{frame.message:04x}", said=repr(frame), brings=_brought(frame)

@@ -27,6 +27,12 @@ from gateway.frames import Recv, RecvResult, Send, SendResult, Shutdown, TunnelF
 MAX_ANSWER_BYTES = 1_048_576
 """An answer with its headers; the phone is cut short behind it."""
 
+MAX_PARTS = 2_000
+"""Of an answer, such as chunks, in one frame: all of them are read in one go.
+
+The 8,000 bytes that phones are seen to send at once cannot hold as many.
+"""
+
 MAX_SESSIONS = 4
 """How many requests a phone gets at once; the others wait for their turn."""
 
@@ -142,8 +148,10 @@ class _Session:
             return
         self._http.receive_data(data)
         try:
-            while self._is_read_on():
-                pass
+            for _ in range(MAX_PARTS):
+                if not self._is_read_on():
+                    return
+            self._fault = f"an answer with more than {MAX_PARTS} parts in a frame"
         except h11.RemoteProtocolError:
             self._fault = "an answer that is no HTTP, or was cut off"
 

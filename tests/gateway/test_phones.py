@@ -2,7 +2,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from chalicelib.roles import assignments, devices, updates
 from chalicelib.storage import devices as device_table
 from chalicelib.storage import jobs
 from gateway import phones as phones_module
+from gateway.frames import Shutdown
 from gateway.phones import LOOK_SECONDS, VISIT_SECONDS, Phones
 from gateway.session import LATER, POLICY, RESTART
 from local import demo
@@ -313,6 +314,34 @@ def test_who_is_unassigned_for_longest_makes_room(
                 assert [phone.told.code for phone in idle] == [LATER] * gone + [0] * (3 - gone)
             assert {phone.told.reason for phone in idle} == {"try again later"}
             assert not phones.has_room("192.0.2.2")
+
+    run(play())
+
+
+def test_others_have_their_turn_between_two_frames_of_a_phone(
+    phones: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many of them have come."""
+    phone = current()
+    done: list[str] = []
+
+    async def have_turns() -> None:
+        while True:
+            done.append("others")
+            await asyncio.sleep(0)
+
+    async def play() -> None:
+        async with AsyncExitStack() as stack:
+            await online(stack, phone, phones)
+            found = phones.find(phone.hw_id)
+            assert found is not None
+            monkeypatch.setattr(found.tunnel, "take", lambda _: done.append("phone"))
+            others = asyncio.create_task(have_turns())
+            phone.tell(*[bytes(Shutdown(1))] * 3)
+            await quiet()
+            others.cancel()
+            assert done.count("phone") == 3
+            assert ("phone", "phone") not in pairwise(done)
 
     run(play())
 

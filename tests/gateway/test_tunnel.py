@@ -289,6 +289,16 @@ def test_an_answer_may_be_as_large_as_the_limit() -> None:
         asking([head + body + b"a", END])
 
 
+def test_a_frame_holds_so_many_parts_of_an_answer() -> None:
+    """As many as phones can send at once are read, and not many more in one go."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"1\r\na\r\n"
+    usual = chunk * (tunnel.PIECE_BYTES // len(chunk))
+    assert len(asking([head, *[usual] * 100, b"0\r\n\r\n"]).body) == 133_300
+    with pytest.raises(BadAnswerError, match="more than 2000 parts"):
+        asking([head, chunk * 2_000, b"0\r\n\r\n"])
+
+
 @given(st.integers(0, len(ok(b"answer")) - 1), RANDOMS)
 def test_an_answer_that_is_cut_off_is_none(length: int, random: Random) -> None:
     """The phone shuts the session down before it has said everything."""
