@@ -362,4 +362,6 @@ def _entries(told: object) -> tuple[Entry, ...]:
 def _apis(told: Mapping[str, Any]) -> frozenset[str]:
     """Tell the names of the apis that a PbxInfo lists, as texts or as objects with a name."""
     listed = told.get("apis")
-    return frozenset(map(str, listed)) if isinstance(listed, list) else frozenset()
+    names = listed if isinstance(listed, list) else []
+    named = (one.get("name") if isinstance(one, dict) else one for one in names)
+    return frozenset(name for name in named if isinstance(name, str))

@@ -384,6 +384,20 @@ def test_whatever_is_said_has_a_defined_end(texts: list[str], expected: Trouble)
         assert trouble_with(url) is expected
 
 
+@pytest.mark.usefixtures("quick")
+def test_what_is_granted_may_be_told_as_texts_or_as_objects() -> None:
+    """What is neither is no name."""
+    told = '[{"name":"PbxAdminApi"},"PbxTableUsers",1,{},{"name":2}]'
+    with (
+        saying(CHALLENGE, LOGIN, f'{{"mt":"PbxInfo","apis":{told}}}') as url,
+        pytest.raises(PbxUnavailableError) as raised,
+        adapter.connect(Access(url, "a", "p"), 5) as made,
+    ):
+        made.find(FindBy.SIP, "user1")
+    assert raised.value.trouble == Trouble.NO_ANSWER
+    assert made.apis == {"PbxAdminApi", "PbxTableUsers"}
+
+
 START = '{"src":"dialtone2","mt":"ReplicateStartResult"}'
 
 
