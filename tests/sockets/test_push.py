@@ -457,6 +457,18 @@ def test_other_records_are_ignored(stream: Stream, name: str) -> None:
     assert news(wire) == []
 
 
+def test_what_newer_code_writes_fails_no_batch(stream: Stream) -> None:
+    """A kind that is not known here is left out, and so is a row of its keys alone."""
+    wire = stream.person("user1")
+    world.issue("user1")
+    event = stream.new()
+    image = event["Records"][0]["dynamodb"]["NewImage"]
+    keys = {name: image[name] for name in ("domain", "notification_id")}
+    newer = stream_event({**image, "kind": {"S": "of tomorrow"}}, keys)
+    stream.follow({"Records": [*newer["Records"], *event["Records"]]})
+    assert names(wire) == ["CodeChanged"]
+
+
 def test_the_same_event_twice_tells_the_same(stream: Stream) -> None:
     """A person hears the state once more."""
     wire = stream.person("user1")
