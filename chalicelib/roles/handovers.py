@@ -22,6 +22,9 @@ from chalicelib.storage.leases import Lease
 PATIENCE_SECONDS = LEASE_SECONDS + 1
 """Clocks differ: a lease that ends for its holder must have ended for whoever waits, too."""
 
+PUT_OFF = "handover put off"
+"""What the log says when the store is in trouble."""
+
 REDRIVE_BATCH = 90
 """With the row that goes on, it is one transaction."""
 
@@ -60,17 +63,7 @@ def try_to_deliver(
     Returns:
         False if another is at it.
     """
-    return _try(lambda: deliver(domain, connect, clock, newcomers))
-
-
-def _try(tell: Callable[[], bool]) -> bool:
-    try:
-        return tell()
-    except StoreUnavailableError as error:
-        observability.logger().warning("handover put off", extra={"why": error.what})
-    except Exception:  # noqa: BLE001 - one domain must not keep the others from their turn
-        observability.logger().exception("defect")
-    return True
+    return turns.attempt(lambda: deliver(domain, connect, clock, newcomers), PUT_OFF)
 
 
 def follow(
@@ -114,7 +107,7 @@ def remind(connect: Connect, clock: Clock, pause: Callable[[float], None], ends:
     random.shuffle(wanted)
     _one_by_one(
         wanted,
-        lambda domain: _try(lambda: tell(domain)),
+        lambda domain: turns.attempt(lambda: tell(domain), PUT_OFF),
         lambda: clock() + _LONGEST <= ends,
         pause,
     )

@@ -45,6 +45,9 @@ LEASE_SECONDS = 15
 _PATIENCE_SECONDS = LEASE_SECONDS + 1
 """Clocks differ: a lease that ends for its holder must have ended for whoever waits, too."""
 
+PUT_OFF = "delivery put off"
+"""What the log says when the store is in trouble."""
+
 BUDGET_SECONDS = 25
 BATCH = 25
 _POST_SECONDS = 4
@@ -136,16 +139,12 @@ def remind(tell: TellInstance, clock: Clock, pause: Callable[[float], None]) -> 
 
 
 def try_to_deliver(domain: str, tell: TellInstance, clock: Clock) -> bool:
-    """Deliver; trouble is logged, for the schedule comes back to it.
+    """Deliver; whatever is wrong is logged, for the schedule comes back to it.
 
     Returns:
         False if another is at it.
     """
-    try:
-        return deliver(domain, tell, clock)
-    except StoreUnavailableError as error:
-        observability.logger().warning("delivery put off", extra={"why": error.what})
-        return True
+    return turns.attempt(lambda: deliver(domain, tell, clock), PUT_OFF)
 
 
 def grouped(facts: Iterable[Fact]) -> list[Fact]:
@@ -247,10 +246,18 @@ class _Sender:
                 continue
             if self._clock() > self._lease.until - timedelta(seconds=_POST_SECONDS):
                 return told, _End.LATE
-            number = self._domain.number if self._domain else 0
             sequence = self._lease.sequence + len(told) + 1
-            message = self._tell(Told(pending, pending.digits(), number, sequence))
             with observability.correlated(pending.correlation_id):
+                try:
+                    message = self._written(pending, sequence)
+                except StoreUnavailableError as error:
+                    # keys come back, and what is behind it must not overtake it
+                    observability.logger().warning(PUT_OFF, extra={"why": error.what})
+                    return told, _End.REFUSED
+                except Exception:  # noqa: BLE001 - whatever was wrong when it was written
+                    # it stays until its time is over, and holds up nothing behind it
+                    observability.logger().exception("defect")
+                    continue
                 is_told = self._post(recipients, message)
                 if is_told:
                     observability.count("PhoneTold")
@@ -261,6 +268,10 @@ class _Sender:
                 return told, _End.REFUSED
             # else they have all gone: this one waits for a login, not those behind it
         return told, _End.ALL
+
+    def _written(self, pending: Pending, sequence: int) -> str:
+        number = self._domain.number if self._domain else 0
+        return self._tell(Told(pending, pending.digits(), number, sequence))
 
     def _recipients(self, pending: Pending) -> list[Connection]:
         """List who may hear it: whoever asked, then others of that domain, then of the code's."""

@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from chalicelib import observability
+from chalicelib.core.errors import StoreUnavailableError
 from chalicelib.storage import leases
 from chalicelib.storage.leases import Lease
 
@@ -42,6 +44,24 @@ def take(domain: str, name: str, seconds: int, clock: Clock, work: Work) -> bool
         if held is None:
             return True
         again = leases.give_back(held)
+    return True
+
+
+def attempt(work: Callable[[], bool], put_off: str) -> bool:
+    """Do one domain's work; whatever is wrong is logged, for the schedule comes back to it.
+
+    Args:
+        put_off: what the log says if the store is in trouble.
+
+    Returns:
+        What the work did, True if it failed.
+    """
+    try:
+        return work()
+    except StoreUnavailableError as error:
+        observability.logger().warning(put_off, extra={"why": error.what})
+    except Exception:  # noqa: BLE001 - one domain must not keep the others from their turn
+        observability.logger().exception("defect")
     return True
 
 

@@ -15,15 +15,16 @@ from chalicelib import sending
 from chalicelib.core.codes import Code, Lifetime, State, read_entry
 from chalicelib.core.devices import Device
 from chalicelib.core.devices import State as DeviceState
-from chalicelib.core.errors import NotDeliveredError
+from chalicelib.core.errors import NotDeliveredError, StoreUnavailableError
 from chalicelib.roles import domains, instances, notifications, users
 from chalicelib.roles.instances import CodeOrder, Instance
 from chalicelib.roles.notifications import BATCH, LEASE_SECONDS, Told
 from chalicelib.sockets import connections as sockets
 from chalicelib.sockets import push
-from chalicelib.storage import connection, connections, leases
+from chalicelib.storage import connection, connections, leases, vault
 from chalicelib.storage import domains as domain_table
 from chalicelib.storage import notifications as table
+from chalicelib.storage.lists import Page
 from local import demo
 from tests import faults, wires, world
 from tests.conftest import NOW
@@ -609,6 +610,73 @@ def test_promise_4_a_store_that_does_not_answer_fails_no_stream_record(
         follow(*rows)
     clock.advance(LEASE_SECONDS + 1)
     remind(clock)
+    assert_all_told(wired, phones)
+
+
+def spoil(domain: str = DOMAIN, seal: str = "1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA") -> None:
+    """Give a domain's first row a seal that does not open."""
+    item = table.NotificationItem(domain, pending_of(domain)[0].notification_id)
+    item.update([table.NotificationItem.sealed_code.set(seal)])
+
+
+def test_promise_4_a_row_that_nobody_can_unseal_holds_up_nothing(
+    wired: wires.Wires, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is written down and stays; what is behind it is told, without a gap."""
+    wired.instance()
+    bad, *phones = add_pending(clock, 3)
+    spoil()
+    assert deliver(clock)
+    assert heard(wired) == [(phones[0], 1), (phones[1], 2)]
+    assert [pending.hw_id for pending in pending_of()] == [bad]
+    assert "defect" in capsys.readouterr().out
+
+
+def test_promise_4_a_key_that_is_not_there_ends_no_other_domains_turn(
+    wired: wires.Wires, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was told before is settled; what is behind waits until the key is there."""
+    wired.instance()
+    phones = add_pending(clock, 3)
+    real = vault.unseal
+    missing = pending_of()[1].sealed_code
+
+    def unseal(sealed: str, purpose: str) -> str:
+        if sealed == missing:
+            raise StoreUnavailableError("no vault key")
+        return real(sealed, purpose)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(vault, "unseal", unseal)
+        for _ in range(2):
+            remind(clock)
+            assert heard(wired) == [(phones[0], 1)]
+            clock.advance(60)
+    remind(clock)
+    assert heard(wired) == list(zip(phones, (1, 2, 3), strict=True))
+    assert pending_of() == []
+
+
+def test_promise_4_a_defect_of_one_domain_is_written_down(
+    wired: wires.Wires,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And the domains behind it have their turn."""
+    wired.instance(demo.INSTANCE_DOMAIN, "platform")
+    phones = add_pending(clock, 2, asker=demo.INSTANCE_DOMAIN)
+    real = table.list_pending
+
+    def list_pending(domain: str, limit: int, after: str | None) -> Page[table.Pending]:
+        if domain == demo.INSTANCE_DOMAIN:
+            raise ValueError(domain)
+        return real(domain, limit, after)
+
+    monkeypatch.setattr(table, "list_pending", list_pending)
+    for domain in (demo.INSTANCE_DOMAIN, DOMAIN):
+        assert notifications.try_to_deliver(domain, push.device_provisioned, clock)
+    assert "defect" in capsys.readouterr().out
     assert_all_told(wired, phones)
 
 
