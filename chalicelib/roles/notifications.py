@@ -204,6 +204,10 @@ class _End(Enum):
     REFUSED = "refused"
 
 
+class _OvertakenError(Exception):
+    """The lease was lost to another, who tells the rest."""
+
+
 class _Sender:
     """Goes once through what a domain has to tell, as long as its lease and its budget last."""
 
@@ -217,25 +221,39 @@ class _Sender:
 
     def run(self) -> Lease | None:
         """Tell page by page; returns the lease, None if it was lost."""
+        try:
+            self._tell_pages()
+        except _OvertakenError:
+            observability.count("DeliveryOvertaken")
+            return None
+        return self._lease
+
+    def _tell_pages(self) -> None:
         after: str | None = None
         while True:
             page = notifications.list_pending(self._lease.domain, BATCH, after)
             told, end = self._send(page.items)
-            if told or page.next_after or end is _End.LATE:
+            if told or page.next_after:
                 until = self._clock() + timedelta(seconds=LEASE_SECONDS)
-                settled = notifications.settle(self._lease, told, until)
-                if settled is None:
-                    observability.count("DeliveryOvertaken")
-                    return None
-                self._lease = settled
+                self._keep(notifications.settle(self._lease, told, until))
             if end is _End.REFUSED or (end is _End.ALL and page.next_after is None):
-                return self._lease
+                return
             if self._clock() >= self._ends:
                 # the next one goes on, with a budget of its own
                 notifications.wake(self._lease.domain, self._clock())
-                return self._lease
-            if end is _End.ALL:
-                after = page.next_after
+                return
+            after = page.next_after
+
+    def _hold(self) -> None:
+        """Keep the lease, so that nothing is sent without it."""
+        now = self._clock()
+        if now > self._lease.until - timedelta(seconds=_POST_SECONDS):
+            self._keep(leases.prolong(self._lease, now + timedelta(seconds=LEASE_SECONDS)))
+
+    def _keep(self, lease: Lease | None) -> None:
+        if lease is None:
+            raise _OvertakenError
+        self._lease = lease
 
     def _send(self, found: list[Pending]) -> tuple[list[Pending], _End]:
         """Send what has somebody to hear it; returns what was sent, and why it ended."""
@@ -244,7 +262,7 @@ class _Sender:
             recipients = self._recipients(pending)
             if not recipients:
                 continue
-            if self._clock() > self._lease.until - timedelta(seconds=_POST_SECONDS):
+            if self._clock() >= self._ends:
                 return told, _End.LATE
             sequence = self._lease.sequence + len(told) + 1
             with observability.correlated(pending.correlation_id):
@@ -288,14 +306,17 @@ class _Sender:
         return self._audiences[domain]
 
     def _post(self, recipients: list[Connection], message: str) -> bool:
-        """Send to the first that takes it; whoever is gone is forgotten."""
+        """Send to the first that takes it while there is time; whoever is gone is forgotten."""
         for known in recipients:
+            self._hold()
             try:
                 if sending.post(known.connection_id, message):
                     return True
             except NotDeliveredError as error:
                 observability.logger().warning("push failed", extra={"why": error.what})
                 observability.count("PushFailed")
+                if self._clock() >= self._ends:
+                    break
                 continue
             observability.count("ConnectionGone")
             connections.close(known)

@@ -536,23 +536,76 @@ def test_promise_4_those_who_have_all_gone_hold_up_nobody(wired: wires.Wires, cl
     assert [pending.hw_id for pending in pending_of()] == [first]
 
 
-def test_promise_4_a_lost_lease_deletes_nothing(wired: wires.Wires, clock: Clock) -> None:
+def overtake(clock: Clock) -> None:
+    """Let another have the lease, which has ended."""
+    clock.advance(LEASE_SECONDS + 1)
+    until = clock() + timedelta(seconds=LEASE_SECONDS)
+    assert leases.acquire(DOMAIN, leases.USERS_INSTANCES, "another", clock(), until)
+
+
+@pytest.mark.parametrize("phone_count", [1, 3])
+def test_promise_4_a_lost_lease_deletes_nothing(
+    wired: wires.Wires, clock: Clock, monkeypatch: pytest.MonkeyPatch, phone_count: int
+) -> None:
     """Whoever was overtaken leaves everything to the other, who repeats the same numbers."""
     wire = wired.instance()
-    phones = add_pending(clock, 3)
+    phones = add_pending(clock, phone_count)
+    real = sending.post
 
-    def overtaken(told: Told) -> str:
-        clock.advance(LEASE_SECONDS + 1)
-        until = clock() + timedelta(seconds=LEASE_SECONDS)
-        assert leases.acquire(DOMAIN, leases.USERS_INSTANCES, "another", clock(), until)
-        return push.device_provisioned(told)
+    def drag(connection_id: str, message: str) -> bool:
+        taken = real(connection_id, message)
+        overtake(clock)
+        return taken
 
-    assert notifications.deliver(DOMAIN, overtaken, clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(sending, "post", drag)
+        assert deliver(clock)
     assert phones_of(wire) == phones[:1]
     assert [pending.hw_id for pending in pending_of()] == phones
     assert not deliver(clock)
     remind(clock)
     assert phones_of(wire) == [phones[0], *phones]
+    assert_all_told(wired, phones)
+
+
+def test_promise_4_nothing_is_sent_without_the_lease(wired: wires.Wires, clock: Clock) -> None:
+    """It was lost while the message was written."""
+    wire = wired.instance()
+    phones = add_pending(clock, 1)
+
+    def overtaken(told: Told) -> str:
+        overtake(clock)
+        return push.device_provisioned(told)
+
+    assert notifications.deliver(DOMAIN, overtaken, clock)
+    assert phones_of(wire) == []
+    remind(clock)
+    assert_all_told(wired, phones)
+
+
+def test_promise_4_many_who_do_not_answer_let_no_second_sender_begin(
+    wired: wires.Wires, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease lasts while they are tried, as long as the budget does; then the schedule comes."""
+    for _ in range(12):
+        wired.instance()
+    phones = add_pending(clock, 2)
+    real, tried = sending.post, list[str]()
+
+    def time_out(connection_id: str, _: str) -> bool:
+        clock.advance(3)
+        tried.append(connection_id)
+        with monkeypatch.context() as patch:
+            patch.setattr(sending, "post", real)
+            assert not deliver(clock)  # what the second sender says
+        raise NotDeliveredError("ReadTimeoutError")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sending, "post", time_out)
+        assert deliver(clock)
+    assert len(tried) == len(set(tried)) == 9
+    assert heard(wired) == []
+    remind(clock)
     assert_all_told(wired, phones)
 
 
