@@ -92,8 +92,8 @@ def hand_over_again(event: object) -> None:  # noqa: ARG001 - Chalice's signatur
 
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="every_minute")
 def every_minute(event: object) -> None:  # noqa: ARG001 - Chalice's signature
-    """Tell what could not be told before, and how likely it is that a code is guessed."""
+    """Tell how likely it is that a code is guessed, and what could not be told before."""
     from chalicelib.roles import guesses  # a phone's cold start does without it
 
-    push.remind()
     guesses.measure_risk()
+    push.remind()

@@ -197,10 +197,12 @@ def show_risk(asking: "Asking") -> Risk:
 def measure_risk() -> None:
     """Let whoever watches over the service know how likely it is that guessing finds a code.
 
-    Raises:
-        StoreUnavailableError: throttled or unreachable.
+    Trouble is logged: what is done in the same minute must not wait for it.
     """
-    observability.measure("GuessRisk", _risk().chance)
+    try:
+        observability.measure("GuessRisk", _risk().chance)
+    except StoreUnavailableError as error:
+        observability.logger().warning("risk not measured", extra={"why": error.what})
 
 
 def _risk() -> Risk:

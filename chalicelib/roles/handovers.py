@@ -80,11 +80,11 @@ def follow(
         pause: waits for as many seconds, for a worker that may have died.
         ends: after which nothing may go on; no domain begins that might take longer.
     """
-    _one_by_one(
+    turns.one_by_one(
         list(newcomers),
         lambda domain: try_to_deliver(domain, connect, clock, newcomers[domain]),
         lambda: clock() + _LONGEST <= ends,
-        pause,
+        lambda: pause(PATIENCE_SECONDS),
     )
 
 
@@ -105,27 +105,12 @@ def remind(connect: Connect, clock: Clock, pause: Callable[[float], None], ends:
     wanted = domains.list_with_pbx()
     # if there is not time enough for all, the next minute begins with others
     random.shuffle(wanted)
-    _one_by_one(
+    turns.one_by_one(
         wanted,
         lambda domain: turns.attempt(lambda: tell(domain), PUT_OFF),
         lambda: clock() + _LONGEST <= ends,
-        pause,
+        lambda: pause(PATIENCE_SECONDS),
     )
-
-
-def _one_by_one(
-    wanted: Sequence[str],
-    tell: Callable[[str], bool],
-    has_time: Callable[[], bool],
-    pause: Callable[[float], None],
-) -> None:
-    """Go through domains as long as there is time, and once more through those that were held."""
-    held = [domain for domain in wanted if has_time() and not tell(domain)]
-    if held and has_time():
-        pause(PATIENCE_SECONDS)
-    for domain in held:
-        if has_time():
-            tell(domain)
 
 
 def try_to_redrive(domain: str, after: str | None, clock: Clock) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from chalicelib import observability, sending
@@ -52,6 +53,8 @@ BUDGET_SECONDS = 25
 BATCH = 25
 _POST_SECONDS = 4
 """What a message can take at most: none is begun when less is left of the lease."""
+
+_LONGEST = timedelta(seconds=BUDGET_SECONDS + _POST_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,20 @@ def deliver(domain: str, tell: TellInstance, clock: Clock) -> bool:
     return turns.take(domain, leases.USERS_INSTANCES, LEASE_SECONDS, clock, work)
 
 
-def remind(tell: TellInstance, clock: Clock, pause: Callable[[float], None]) -> None:
+def follow(wanted: Sequence[str], tell: TellInstance, clock: Clock, ends: datetime) -> None:
+    """Deliver in domains in which something has happened; what there is no time for waits.
+
+    Args:
+        ends: after which nothing may go on; no domain begins that might take longer.
+    """
+    for domain in wanted:
+        if clock() + _LONGEST <= ends:
+            try_to_deliver(domain, tell, clock)
+
+
+def remind(
+    tell: TellInstance, clock: Clock, pause: Callable[[float], None], ends: datetime
+) -> None:
     """Tell what could not be told before, and close connections whose time is over.
 
     Once a minute it heals whatever the stream could not do: a sender that died, a push that
@@ -119,8 +135,13 @@ def remind(tell: TellInstance, clock: Clock, pause: Callable[[float], None]) -> 
 
     Args:
         pause: waits for as many seconds, for a lease whose holder may have died.
+        ends: as for `follow`.
     """
-    for known in connections.overdue(clock()):
+
+    def has_time() -> bool:
+        return clock() + _LONGEST <= ends
+
+    for known in takewhile(lambda _: has_time(), connections.overdue(clock())):
         observability.count("ConnectionOverdue", role=known.role)
         logins.hang_up(known.connection_id)
     instances = connections.domains_listening()
@@ -131,11 +152,12 @@ def remind(tell: TellInstance, clock: Clock, pause: Callable[[float], None]) -> 
     )
     # if there is not time enough for all, the next minute begins with others
     random.shuffle(wanted)
-    held = [domain for domain in wanted if not try_to_deliver(domain, tell, clock)]
-    if held:
-        pause(_PATIENCE_SECONDS)
-        for domain in held:
-            try_to_deliver(domain, tell, clock)
+    turns.one_by_one(
+        wanted,
+        lambda domain: try_to_deliver(domain, tell, clock),
+        has_time,
+        lambda: pause(_PATIENCE_SECONDS),
+    )
 
 
 def try_to_deliver(domain: str, tell: TellInstance, clock: Clock) -> bool:
@@ -174,15 +196,20 @@ def grouped(facts: Iterable[Fact]) -> list[Fact]:
     return [*rolled_out, *people]
 
 
-def tell_people(fact: Fact, tell: TellPerson, tell_admin: TellAdmin, clock: Clock) -> None:
+def tell_people(
+    fact: Fact, tell: TellPerson, tell_admin: TellAdmin, clock: Clock, ends: datetime
+) -> None:
     """Tell a person, and those who roll out, what has become of a code or a phone.
 
     Best effort: each message brings the whole new state, so the next one heals a missed one.
+
+    Args:
+        ends: after which nobody else is told.
     """
     try:
         if fact.owner:
             audience = connections.user(fact.domain, fact.owner)
-            _tell_all(audience, fact, lambda: tell(_news(fact), clock()), clock)
+            _tell_all(audience, fact, lambda: tell(_news(fact), clock()), clock, ends)
         if fact.rollout_id:
             sips = fact.sips or [fact.owner]
             _tell_all(
@@ -190,6 +217,7 @@ def tell_people(fact: Fact, tell: TellPerson, tell_admin: TellAdmin, clock: Cloc
                 fact,
                 lambda: tell_admin(fact.rollout_id, _entries(fact, sips), clock()),
                 clock,
+                ends,
             )
     except StoreUnavailableError as error:
         for _ in observability.under_each(fact.causes):
@@ -340,11 +368,18 @@ def _entries(fact: Fact, sips: Sequence[str]) -> "list[Entry]":
     return rollouts.with_phones(fact.domain, registrations.find_all(fact.rollout_id, sips))
 
 
-def _tell_all(audience: str, fact: Fact, write: Callable[[], Iterable[str]], clock: Clock) -> None:
-    """Tell an audience; what it hears is read only if there is anybody."""
-    listeners = connections.listening(audience, clock())
+def _tell_all(
+    audience: str,
+    fact: Fact,
+    write: Callable[[], Iterable[str]],
+    clock: Clock,
+    ends: datetime,
+) -> None:
+    """Tell an audience while there is time; what it hears is read only if there is anybody."""
+    listeners = connections.listening(audience, clock()) if clock() < ends else []
     messages = list(write()) if listeners else []
-    told = [_tell_each(known, fact, messages) for known in listeners]
+    in_time = takewhile(lambda _: clock() < ends, listeners)
+    told = [_tell_each(known, fact, messages) for known in in_time]
     if any(told):
         for _ in observability.under_each(fact.causes):
             observability.logger().info("people told", extra={"connections": sum(told)})

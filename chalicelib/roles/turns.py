@@ -4,13 +4,16 @@ It must not know what the work is.
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from chalicelib import observability
 from chalicelib.core.errors import StoreUnavailableError
 from chalicelib.storage import leases
 from chalicelib.storage.leases import Lease
+
+MINUTE_SECONDS = 55
+"""How much a function may use of the minute that it has."""
 
 Clock = Callable[[], datetime]
 Work = Callable[[Lease], Lease | None]
@@ -45,6 +48,21 @@ def take(domain: str, name: str, seconds: int, clock: Clock, work: Work) -> bool
             return True
         again = leases.give_back(held)
     return True
+
+
+def one_by_one(
+    wanted: Sequence[str],
+    tell: Callable[[str], bool],
+    has_time: Callable[[], bool],
+    pause: Callable[[], None],
+) -> None:
+    """Go through domains as long as there is time, and once more through those that were held."""
+    held = [domain for domain in wanted if has_time() and not tell(domain)]
+    if held and has_time():
+        pause()
+    for domain in held:
+        if has_time():
+            tell(domain)
 
 
 def attempt(work: Callable[[], bool], put_off: str) -> bool:

@@ -16,14 +16,12 @@ from chalicelib import documents, pbx
 from chalicelib.roles import announcements, handovers, replications
 from chalicelib.roles.announcements import Announcement
 from chalicelib.roles.announcements import Kind as EventKind
+from chalicelib.roles.turns import MINUTE_SECONDS
 from chalicelib.sockets.connections import now
 from chalicelib.storage.notifications import Kind, NotificationItem
 
 VERSION = "1"
 """Of the events' form; another one breaks who reads this one."""
-
-MINUTE_SECONDS = 55
-"""How much a function may use of the minute that it has."""
 
 _FACTS = frozenset({Kind.FACT, Kind.HANDOVER})
 _FOR_PBXES = frozenset({Kind.HANDOVER, Kind.PBX_WAKE, Kind.REDRIVE})

@@ -5,7 +5,7 @@ It must not decide who hears what; here is only how it is written, and what wake
 
 import time
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from chalice.app import DynamoDBEvent
@@ -13,6 +13,7 @@ from chalice.app import DynamoDBEvent
 from chalicelib import documents
 from chalicelib.roles import notifications
 from chalicelib.roles.notifications import News, Told
+from chalicelib.roles.turns import MINUTE_SECONDS
 from chalicelib.roles.users import OwnCode
 from chalicelib.sockets import vendor
 from chalicelib.sockets.connections import now
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 ENTRIES_A_MESSAGE = 20
 """How many entries of a rollout one message brings: with long names it stays below a frame."""
 
+PEOPLE_SECONDS = 10
+"""How much of a minute is kept for people: what they are not told now, no schedule tells them."""
+
 _TOLD = frozenset({Kind.PENDING, Kind.WAKE, Kind.FACT, Kind.HANDOVER})
 
 
@@ -35,6 +39,7 @@ def follow(event: DynamoDBEvent) -> dict[str, Any]:
         No failure, ever: what cannot be told now stays where it is for the schedule, and a record
         that failed would hold up all that follow.
     """
+    ends = now() + timedelta(seconds=MINUTE_SECONDS)
     domains: dict[str, None] = {}
     facts: list[Fact] = []
     for record in event.to_dict()["Records"]:
@@ -49,16 +54,17 @@ def follow(event: DynamoDBEvent) -> dict[str, Any]:
             domains[item.domain] = None
         elif item.kind is Kind.FACT or item.change:
             facts.append(item.fact())
-    for domain in domains:
-        notifications.try_to_deliver(domain, device_provisioned, now)
+    before = ends - timedelta(seconds=PEOPLE_SECONDS)
+    notifications.follow(list(domains), device_provisioned, now, before)
     for fact in notifications.grouped(facts):
-        notifications.tell_people(fact, person_news, admin_news, now)
+        notifications.tell_people(fact, person_news, admin_news, now, ends)
     return {"batchItemFailures": []}
 
 
 def remind() -> None:
     """Tell what could not be told before."""
-    notifications.remind(device_provisioned, now, time.sleep)
+    ends = now() + timedelta(seconds=MINUTE_SECONDS)
+    notifications.remind(device_provisioned, now, time.sleep, ends)
 
 
 def device_provisioned(told: Told) -> str:

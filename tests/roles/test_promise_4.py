@@ -4,7 +4,8 @@ import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -121,9 +122,14 @@ def deliver(clock: Clock, domain: str = DOMAIN) -> bool:
     return notifications.deliver(domain, push.device_provisioned, clock)
 
 
+def soon(clock: Clock) -> datetime:
+    """Tell when a function that begins now must have ended."""
+    return clock() + timedelta(seconds=55)
+
+
 def remind(clock: Clock) -> None:
     """Remind as the schedule does."""
-    notifications.remind(push.device_provisioned, clock, clock.advance)
+    notifications.remind(push.device_provisioned, clock, clock.advance, soon(clock))
 
 
 def pending_of(domain: str = DOMAIN) -> list[table.Pending]:
@@ -770,7 +776,7 @@ def test_promise_4_the_schedule_waits_for_a_lease_once(wired: wires.Wires, clock
         pauses.append(seconds)
         clock.advance(seconds)
 
-    notifications.remind(push.device_provisioned, clock, pause)
+    notifications.remind(push.device_provisioned, clock, pause, soon(clock))
     assert pauses == [LEASE_SECONDS + 1]
     assert_all_told(wired, phones)
 
@@ -819,7 +825,7 @@ def person_wire(wired: wires.Wires, clock: Clock, audience: str, sip: str) -> wi
 
 def tell(fact: table.Fact, clock: Clock) -> None:
     """Tell people of a fact as the stream does."""
-    notifications.tell_people(fact, push.person_news, push.admin_news, clock)
+    notifications.tell_people(fact, push.person_news, push.admin_news, clock, soon(clock))
 
 
 def test_people_hear_of_their_own_codes_and_phones(wired: wires.Wires, clock: Clock) -> None:
@@ -917,3 +923,70 @@ def test_the_schedule_outlives_a_connection_that_cannot_be_forgotten(
     assert_all_told(wired, phones)
     remind(clock)
     assert connections.find(silent.connection_id) is None
+
+
+def test_no_domain_begins_that_might_outlast_the_function(
+    wired: wires.Wires,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    client: "DynamoDBClient",
+    table_names: dict[str, str],
+) -> None:
+    """Backlogs of three domains: what there is no time for is told in the minutes after."""
+    wired.instance(demo.INSTANCE_DOMAIN, "platform")
+    mine = person_wire(wired, clock, connections.user(DOMAIN, "user1"), "user1")
+    names = [DOMAIN, OTHER, "third.example"]
+    for name in names:
+        add_pending(clock, 30, name, demo.INSTANCE_DOMAIN)
+        transaction = connection.Transaction()
+        table.add_abroad(transaction, demo.INSTANCE_DOMAIN, name, clock())
+        transaction.commit()
+    real = sending.post
+
+    def slow(connection_id: str, message: str) -> bool:
+        clock.advance(1)
+        return real(connection_id, message)
+
+    monkeypatch.setattr(sending, "post", slow)
+    world.issue()
+    rows = client.scan(TableName=table_names["notifications"])["Items"]
+    for work in (partial(follow, *rows), partial(remind, clock)):
+        before, count_before = clock(), len(heard(wired))
+        work()
+        assert clock() - before <= timedelta(seconds=55)
+        assert len(heard(wired)) > count_before
+    assert len(mine.told("CodeChanged")) == 1
+    for _ in range(5):
+        remind(clock)
+    assert [pending_of(name) for name in names] == [[], [], []]
+
+
+def test_no_connection_is_closed_when_there_is_no_time(wired: wires.Wires, clock: Clock) -> None:
+    """The next minute comes back to it."""
+    silent = wired.connect()
+    clock.advance(61)
+    soon_over = clock() + timedelta(seconds=20)
+    notifications.remind(push.device_provisioned, clock, clock.advance, soon_over)
+    assert silent.is_open
+
+
+def test_people_are_told_while_there_is_time(
+    wired: wires.Wires, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many who do not answer do not use up the function; nothing is read for nobody."""
+    audience = connections.user(DOMAIN, "user1")
+    for _ in range(20):
+        person_wire(wired, clock, audience, "user1")
+    fact = table.Fact(DOMAIN, "user1", world.issue().code.fingerprint)
+    ends = soon(clock)
+
+    def time_out(_: str, __: str) -> bool:
+        clock.advance(3)
+        raise NotDeliveredError("ReadTimeoutError")
+
+    monkeypatch.setattr(sending, "post", time_out)
+    for made in (2, 0):
+        with world.calls() as calls:
+            notifications.tell_people(fact, push.person_news, push.admin_news, clock, ends)
+        assert len(calls) == made
+    assert clock() < ends + timedelta(seconds=3)
