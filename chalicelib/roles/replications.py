@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from urllib.parse import urlsplit
 
 from chalicelib import observability
 from chalicelib.core import roster, user_objects
-from chalicelib.core.errors import PbxUnavailableError, StoreUnavailableError
+from chalicelib.core.errors import PbxUnavailableError
 from chalicelib.core.user_objects import Row, Trouble
 from chalicelib.roles import people, turns
 from chalicelib.roles.accesses import Connect, access_of
@@ -67,10 +68,7 @@ def run_due(connect: Connect, clock: Clock, ends: datetime) -> None:
         if clock() + timedelta(seconds=BUDGET_SECONDS) > ends:
             break
         if _is_due(seen.get(domain), clock()):
-            try:
-                replicate(domain, connect, clock)
-            except StoreUnavailableError as error:
-                observability.logger().warning("replication put off", extra={"why": error.what})
+            turns.attempt(partial(replicate, domain, connect, clock), "replication put off")
 
 
 def replicate(domain: str, connect: Connect, clock: Clock) -> bool:

@@ -12,6 +12,7 @@ from chalicelib.core.errors import NotAllowedError, StoreUnavailableError
 from chalicelib.core.user_objects import FindBy, Row, Trouble
 from chalicelib.roles import pbxes, replications
 from chalicelib.storage import audit, connection, holdings, leases
+from chalicelib.storage import domains as domain_table
 from chalicelib.storage import replications as table
 from chalicelib.storage import users as user_table
 from chalicelib.storage.replications import Replication
@@ -247,6 +248,30 @@ def test_a_domain_without_a_pbx_has_nothing_to_read(pbx: PlayedPbx, clock: Clock
 def run(pbx: PlayedPbx, clock: Callable[[], datetime], seconds: float = 120) -> None:
     """Let the schedule come, with so much time."""
     replications.run_due(pbx.connect, clock, NOW + timedelta(seconds=seconds))
+
+
+def test_a_defect_of_one_domain_is_written_down(
+    pbx: PlayedPbx,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And the others are read."""
+    put("other.example")
+    real = domain_table.find
+
+    def find(domain: str) -> domain_table.Domain | None:
+        if not tried:
+            tried.append(domain)
+            raise ValueError(domain)
+        return real(domain)
+
+    tried: list[str] = []
+    monkeypatch.setattr(domain_table, "find", find)
+    run(pbx, clock)
+    assert "defect" in capsys.readouterr().out
+    (other,) = {DOMAIN, "other.example"} - set(tried)
+    assert (len(pbx.reads), found(other).counts) == (1, {"read": 2})
 
 
 def test_the_schedule_reads_what_is_due(pbx: PlayedPbx, clock: Clock) -> None:
