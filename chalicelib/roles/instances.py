@@ -345,7 +345,7 @@ def _visible(asking: Instance) -> Iterator[Domain]:
 
 
 def _may_see(asking: Instance, own: Domain, name: str) -> bool:
-    return asking.is_admin or name == own.domain or name in own.granted_domains
+    return asking.is_admin or own.may_see(name)
 
 
 def _names(asking: Instance, number: int | None) -> set[str] | None:

@@ -13,7 +13,7 @@ from enum import Enum
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from chalicelib import observability, sending
+from chalicelib import observability, sending, settings
 from chalicelib.core.codes import Code
 from chalicelib.core.devices import Device
 from chalicelib.core.errors import NotDeliveredError, StoreUnavailableError
@@ -320,7 +320,10 @@ class _Sender:
         return self._tell(Told(pending, pending.digits(), number, sequence))
 
     def _recipients(self, pending: Pending) -> list[Connection]:
-        """List who may hear it: whoever asked, then others of that domain, then of the code's."""
+        """List who may hear it: whoever asked, then others of that domain, then of the code's.
+
+        An instance whose grant has been taken back since it asked is none of them.
+        """
         listed = [*self._listening(pending.asker), *self._listening(pending.domain)]
         unique = {known.connection_id: known for known in listed}
         asker = unique.get(pending.asking_connection)
@@ -330,8 +333,18 @@ class _Sender:
     def _listening(self, domain: str) -> list[Connection]:
         if domain not in self._audiences:
             audience = connections.users_instances(domain)
-            self._audiences[domain] = connections.listening(audience, self._clock())
+            may_hear = self._may_hear(domain)
+            self._audiences[domain] = (
+                connections.listening(audience, self._clock()) if may_hear else []
+            )
         return self._audiences[domain]
+
+    def _may_hear(self, asker: str) -> bool:
+        """Tell whether the instances of a domain may still see the one whose phones are told."""
+        if asker in {self._lease.domain, settings.current().instance_domain}:
+            return True
+        own = domains.find(asker)
+        return own is not None and own.may_see(self._lease.domain)
 
     def _post(self, recipients: list[Connection], message: str) -> bool:
         """Send to the first that takes it while there is time; whoever is gone is forgotten."""

@@ -72,6 +72,10 @@ class Domain:
     pbx_flags: Sequence[str] = ()
     pbx_imports_users: bool = False
 
+    def may_see(self, name: str) -> bool:
+        """Tell whether this domain's AppWebsocket login may see a domain."""
+        return name == self.domain or name in self.granted_domains
+
 
 @dataclass(frozen=True)
 class Category:

@@ -532,7 +532,8 @@ def test_promise_4_a_lease_lost_as_it_is_given_back_is_left_alone(
 def test_promise_4_those_who_have_all_gone_hold_up_nobody(wired: wires.Wires, clock: Clock) -> None:
     """The first phone waits for a login of those who have gone, the next one is told."""
     gone = wired.instance(demo.INSTANCE_DOMAIN, "platform")
-    domains.change(world.platform(), OTHER, {"websocket_password": "third"})
+    granted = {"websocket_password": "third", "granted_domains": [DOMAIN]}
+    domains.change(world.platform(), OTHER, granted)
     there = wired.instance(OTHER, "third")
     (first,) = add_pending(clock, 1, DOMAIN, demo.INSTANCE_DOMAIN)
     (second,) = add_pending(clock, 1, DOMAIN, OTHER)
@@ -547,6 +548,29 @@ def overtake(clock: Clock) -> None:
     clock.advance(LEASE_SECONDS + 1)
     until = clock() + timedelta(seconds=LEASE_SECONDS)
     assert leases.acquire(DOMAIN, leases.USERS_INSTANCES, "another", clock(), until)
+
+
+def test_promise_4_whose_grant_was_taken_back_hears_nothing_more(
+    wired: wires.Wires, clock: Clock
+) -> None:
+    """Though it asked for the code; the phone's own domain hears instead, or waits for a login."""
+    granted = {"websocket_password": "third", "granted_domains": [DOMAIN]}
+    domains.change(world.platform(), OTHER, granted)
+    asked = wired.instance(OTHER, "third")
+    first, second = (ask_code(asked, clock) for _ in range(2))
+    phones = [redeem(first, clock)]
+    assert deliver(clock)
+    assert phones_of(asked) == phones
+    domains.change(world.platform(), OTHER, {"granted_domains": []})
+    phones += [redeem(second, clock, "203.0.113.1")]
+    assert deliver(clock)
+    assert len(pending_of()) == 1
+    own = wired.instance()
+    assert deliver(clock)
+    assert (phones_of(asked), phones_of(own)) == (phones[:1], phones[1:])
+    add_pending(clock, 1, asker="gone.example")
+    assert deliver(clock)
+    assert pending_of() == []
 
 
 @pytest.mark.parametrize("phone_count", [1, 3])
