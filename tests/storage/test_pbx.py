@@ -395,7 +395,7 @@ def test_what_is_granted_may_be_told_as_texts_or_as_objects() -> None:
     ):
         made.find(FindBy.SIP, "user1")
     assert raised.value.trouble == Trouble.NO_ANSWER
-    assert made.apis == {"PbxAdminApi", "PbxTableUsers"}
+    assert made.apis == frozenset({"PbxAdminApi", "PbxTableUsers"})
 
 
 START = '{"src":"dialtone2","mt":"ReplicateStartResult"}'
