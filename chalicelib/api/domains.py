@@ -101,7 +101,7 @@ def show_token(call: Call, domain: str) -> Response:
     return document(documents.token_sheet(security_tokens.show(asking, domain, category)))
 
 
-@views.route("/domains/{domain}/token", methods=["PUT"])
+@views.draw("/domains/{domain}/token")
 def set_token(call: Call, domain: str) -> Response:
     """Set or rotate a domain's security token."""
     from chalicelib.api import schemas

@@ -254,14 +254,21 @@ class Views(Blueprint):
 
     def post(self, path: str, **options: Any) -> Callable[[View], View]:  # noqa: ANN401 - Chalice's
         """Register a POST of a signed-in person, which an Idempotency-Key makes once."""
-        register = self.route(path, methods=["POST"], **options)
+        return self._once("POST", path, options)
+
+    def draw(self, path: str) -> Callable[[View], View]:
+        """Register a PUT that draws what it sets: repeated, it would set something else."""
+        return self._once("PUT", path, {})
+
+    def _once(self, method: str, path: str, options: dict[str, Any]) -> Callable[[View], View]:
+        register = self.route(path, methods=[method], **options)
 
         def wrap(view: View) -> View:
             @functools.wraps(view)
             def made_once(call: Call, **parameters: str) -> Response:
                 if IDEMPOTENCY_KEY not in call.request.headers:
                     return view(call, **parameters)
-                write = _write_of(call, ("POST", path, *parameters.values()))
+                write = _write_of(call, (method, path, *parameters.values()))
                 answer = idempotency.once(
                     write,
                     lambda: _to_keep(view(call, **parameters)),

@@ -3,7 +3,7 @@
 
 import { announce, ask, h, moment, said, t } from "./dom.js";
 import { Problem, call } from "./client.js";
-import { choice, copied, doing, done, field, form, input, refuse } from "./devices_forms.js";
+import { choice, copied, doing, done, field, form, input, make, refuse } from "./devices_forms.js";
 
 const NOT_FOUND = 404;
 const MIN_TOKEN_LENGTH = 10;
@@ -94,7 +94,7 @@ class Automatic {
       if (!(await ask(t("automatic.turn-on"), t("automatic.turn-on-sure"), t("automatic.turn-on")))) return;
       const body = { category: this.#category.value, keep_old_seconds: KEEP_SECONDS[keep.value] };
       if (token.value !== "") body.token = token.value;
-      const sheet = await call("PUT", this.#path, { body });
+      const sheet = await make(this.#path, body, "PUT");
       token.value = "";
       this.#draw(sheet, t("automatic.is-on"));
       done(problems, t("automatic.turned-on"));

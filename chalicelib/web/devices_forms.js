@@ -169,12 +169,12 @@ function clear(place) {
 
 const unanswered = new Map();
 /** Make something; if no answer came, sending the same again does not make another. */
-export async function make(path, body) {
+export async function make(path, body, method = "POST") {
   const sent = JSON.stringify([path, body]);
   const key = unanswered.get(sent) ?? newKey();
   unanswered.set(sent, key);
   try {
-    const answer = await call("POST", path, { body, key });
+    const answer = await call(method, path, { body, key });
     unanswered.delete(sent);
     return answer;
   } catch (error) {

@@ -17,6 +17,7 @@ from chalicelib.roles import issuing, users
 from tests import faults, world
 from tests.conftest import use
 from tests.http.administration import (
+    CATEGORY,
     DOMAIN,
     TOKEN,
     admin_of,
@@ -58,6 +59,25 @@ def post(
 def ask(caller: Caller, user: str = "user1", category: str = "Office", key: str = KEY) -> Answer:
     """Ask for a code under a key."""
     return post(caller, "/me/codes", {"category": category}, key, user=user)
+
+
+def test_promise_10_a_token_is_drawn_once(caller: Caller) -> None:
+    """A second one would take the place of the one that phones still have."""
+    make_domain(caller)
+    set_token(caller)
+    before = set_token(caller, token=None)
+    arguments: dict[str, Any] = {
+        "body": {"category": CATEGORY},
+        "headers": {"Idempotency-Key": KEY},
+    }
+    where = path(DOMAIN, "token")
+    first, second = (
+        caller.call("PUT", where, token=admin_of(caller), **arguments) for _ in range(2)
+    )
+    assert (first.status, first) == (200, second)
+    assert first.json["url"] != before["url"]
+    shown = caller.call("GET", where, token=admin_of(caller), query={"category": CATEGORY})
+    assert shown.json["url"] == first.json["url"]
 
 
 def codes_of(caller: Caller, user: str = "user1") -> list[str]:
