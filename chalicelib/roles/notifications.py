@@ -222,6 +222,9 @@ def tell_people(
     except StoreUnavailableError as error:
         for _ in observability.under_each(fact.causes):
             observability.logger().warning("people not told", extra={"why": error.what})
+    except Exception:  # noqa: BLE001 - the stream must not stand still for one person's news
+        for _ in observability.under_each(fact.causes):
+            observability.logger().exception("defect")
 
 
 class _End(Enum):

@@ -1014,3 +1014,18 @@ def test_people_are_told_while_there_is_time(
             notifications.tell_people(fact, push.person_news, push.admin_news, clock, ends)
         assert len(calls) == made
     assert clock() < ends + timedelta(seconds=3)
+
+
+def test_a_defect_in_somebodys_news_is_logged_and_fails_nothing(
+    wired: wires.Wires, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Or the stream would stand still for it."""
+    mine = person_wire(wired, clock, connections.user(DOMAIN, "user1"), "user1")
+    fact = table.Fact(DOMAIN, "user1", world.issue().code.fingerprint)
+
+    def broken(*_: object) -> list[str]:
+        raise ZeroDivisionError
+
+    notifications.tell_people(fact, broken, push.admin_news, clock, soon(clock))
+    assert mine.told("CodeChanged") == []
+    assert "defect" in caplog.messages
