@@ -390,6 +390,33 @@ def test_nobody_waits_for_ever_for_who_reads_nothing(monkeypatch: pytest.MonkeyP
     asyncio.run(play())
 
 
+def test_who_reads_late_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lay there for a while counts no more once it is taken."""
+    monkeypatch.setattr(server, "TAKE_SECONDS", 1.0)
+
+    async def play() -> None:
+        waits, is_over = asyncio.Event(), asyncio.Event()
+
+        async def served(_: object, socket: Socket, __: Arrival) -> None:
+            with suppress(TimeoutError):
+                while True:
+                    await asyncio.wait_for(socket.send(bytes(MAX_FRAME_BYTES)), 0.2)
+            waits.set()
+            await asyncio.sleep(1.5)
+            await socket.send(b"still here")
+            await is_over.wait()
+
+        monkeypatch.setattr(phones.Phones, "serve", served)
+        async with serving() as (port, _), deaf(port) as phone, asyncio.timeout(20):
+            await waits.wait()
+            told = b""
+            while not told.endswith(b"still here"):
+                told = told[-10:] + await asyncio.get_running_loop().sock_recv(phone, 65_536)
+            is_over.set()
+
+    asyncio.run(play())
+
+
 def _free_port() -> int:
     with socket.socket() as free:
         free.bind((HOST, 0))
