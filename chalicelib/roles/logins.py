@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from chalicelib import observability, sending, settings
@@ -25,6 +26,9 @@ from chalicelib.storage.connections import Connection, Role
 if TYPE_CHECKING:
     from chalicelib.core.app_login import Login
     from chalicelib.identity import Person
+
+MAX_WOKEN = 10
+"""How many other domains a login wakes before it is answered."""
 
 _NO_PASSWORD = "-"  # noqa: S105 - stands in where there is none, so that both cost the same
 
@@ -178,11 +182,15 @@ def _logged_in(before: Connection, after: Connection, now: datetime) -> Connecti
 
 
 def _wake_abroad(asker: str, now: datetime) -> None:
-    """Wake the other domains that may hold something for it; the schedule does what fails here."""
+    """Wake other domains that may hold something for it.
+
+    The schedule goes through all of them within a minute: also where this fails, and where there
+    are so many that the login would have to wait.
+    """
     try:
-        for domain in notifications.domains_of(asker):
-            if domain != asker:
-                notifications.wake(domain, now)
+        abroad = (domain for domain in notifications.domains_of(asker) if domain != asker)
+        for domain in islice(abroad, MAX_WOKEN):
+            notifications.wake(domain, now)
     except StoreUnavailableError as error:
         observability.logger().warning("domains not woken", extra={"why": error.what})
 

@@ -330,6 +330,18 @@ def test_a_login_lasts_though_the_domains_it_asked_codes_of_cannot_be_woken(
     assert woken(client, table_names) == [DOMAIN]
 
 
+def test_a_login_does_not_wait_for_many_domains(
+    client: "DynamoDBClient", table_names: dict[str, str]
+) -> None:
+    """The schedule goes through all of them: in a function of ten seconds it would not end."""
+    for number in range(2 * logins.MAX_WOKEN):
+        transaction = Transaction()
+        notifications.add_abroad(transaction, DOMAIN, f"other{number}.example", NOW)
+        transaction.commit()
+    log_in(opened())
+    assert len(woken(client, table_names)) == 1 + logins.MAX_WOKEN
+
+
 def woken(client: "DynamoDBClient", table_names: dict[str, str]) -> list[str]:
     """List the domains that were woken."""
     items = client.scan(TableName=table_names["notifications"])["Items"]
