@@ -140,6 +140,10 @@ def _person(claims: dict[str, Any], used: settings.Settings) -> Person:
     )
 
 
+_NO_DOCUMENT = (ValueError, KeyError, TypeError, AttributeError)
+"""What comes of reading a document that is not as agreed."""
+
+
 class _Keys:
     """The issuer's keys, fetched when first needed and again for a key that is not known yet.
 
@@ -177,7 +181,7 @@ class _Keys:
         try:
             configuration = _get_json(f"{issuer}/.well-known/openid-configuration")
             keys = jwt.PyJWKSet.from_dict(_get_json(str(configuration["jwks_uri"])))
-        except (OSError, HTTPException, ValueError, KeyError, jwt.PyJWTError) as error:
+        except (OSError, HTTPException, *_NO_DOCUMENT, jwt.PyJWTError) as error:
             why = type(error).__name__
             observability.logger().warning("issuer not read", extra={"why": why})
             return

@@ -244,6 +244,24 @@ def test_an_issuer_that_does_not_answer_is_not_the_callers_fault(
     assert caller.call("GET", "/me", token=token).status == 503
 
 
+@pytest.mark.parametrize("document", ["null", "[1]", "5", "{", '{"keys": null}', '{"keys": [1]}'])
+def test_an_issuer_that_talks_nonsense_is_not_the_callers_fault(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch, document: str
+) -> None:
+    """Neither in the document that names its keys nor in that of the keys."""
+    token = caller.issuer.token("user1", now())
+    configuration = {"jwks_uri": f"{ISSUER_URL}/keys"}
+    for documents in ([document], [json.dumps(configuration), document]):
+        identity.forget()
+        told = iter(documents)
+        # as the real one does
+        monkeypatch.setattr(
+            identity, "_get_json", lambda _, told=told: dict(json.loads(next(told)))
+        )
+        with pytest.raises(StoreUnavailableError):
+            identity.check(token, now())
+
+
 def test_an_issuer_that_is_away_is_not_asked_for_each_token(
     caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
