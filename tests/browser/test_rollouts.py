@@ -287,6 +287,7 @@ def test_what_was_typed_is_there_after_a_reload(visitor: Visitor) -> None:
     page.get_by_role("checkbox", name="Select User 3").check()
     page.reload()
     sign_in(visitor, page)
+    go_to_users(page)
     expect(page.get_by_role("checkbox", name="Select User 3")).to_be_checked()
     page.get_by_role("button", name="Back").click()
     expect(page.get_by_role("textbox", name="Name")).to_have_value("Typed")
