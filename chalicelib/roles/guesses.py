@@ -203,6 +203,8 @@ def measure_risk() -> None:
         observability.measure("GuessRisk", _risk().chance)
     except StoreUnavailableError as error:
         observability.logger().warning("risk not measured", extra={"why": error.what})
+    except Exception:  # noqa: BLE001 - phones that wait to be told must not wait for a figure
+        observability.logger().exception("defect")
 
 
 def _risk() -> Risk:

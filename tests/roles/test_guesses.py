@@ -57,17 +57,28 @@ def test_the_risk_is_measured_every_minute(
     assert (told["Namespace"], told["Dimensions"]) == ("dialtone-dev", [[]])
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (StoreUnavailableError("DescribeTable"), "risk not measured"),
+        (ZeroDivisionError(), "defect"),
+    ],
+    ids=["the store", "a defect"],
+)
 def test_trouble_with_the_measure_keeps_nobody_waiting(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    said: str,
 ) -> None:
     """What is told in the same minute comes after it."""
 
     def fail() -> int:
-        raise StoreUnavailableError("DescribeTable")
+        raise error
 
     monkeypatch.setattr(codes, "count_roughly", fail)
     guesses.measure_risk()
-    assert "risk not measured" in capsys.readouterr().out
+    assert f'"message":"{said}"' in capsys.readouterr().out
 
 
 def test_the_risk_is_measured_before_anybody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
